@@ -1,0 +1,77 @@
+// kernels.h — the types of the kernels in kernels.inc.
+//
+// A kernel takes sizes, pointers, scratch of the size that the plan states, and a range [begin, end) of the work; it
+// never threads, allocates or throws. Ranges that don't overlap may run at once.
+#pragma once
+
+#include "shape.h"
+
+namespace tapwise {
+
+// How one pass of a convolution is cut into tasks; made by plan.cpp, read by the kernels.
+struct Split {
+  Index rows, cols;      // output pixels of one task (of dx for grad_input): rows x cols of one depth
+  Index row_blocks, col_blocks;
+  Index panels;          // panels of output channels of one task
+  Index panel_blocks;    // over all groups
+  Index chunks;          // grad_weight: private sums, combined in order; 1 elsewhere
+  Index tasks;
+  Index packed_floats;   // packed weights, or the private sums of grad_weight
+  Index scratch_floats;  // one task's scratch
+};
+
+// packed [group][panel][tap][input channel of the group][panel width]; transposed: the channel roles exchanged. Range: panels.
+using ConvPack = void(const Conv&, bool transposed, const float* w, float* packed, Index begin, Index end);
+// Range: tasks of the split.
+using ConvForward = void(const Conv&, const Split&, const Epilogue&, const float* x, const float* packed, float* y,
+                         float* scratch, Index begin, Index end);
+using ConvGradInput = void(const Conv&, const Split&, const Epilogue&, const float* dy, const float* packed, float* dx,
+                           float* scratch, Index begin, Index end);
+// sums [chunk][tap][ci / groups][co]
+using ConvGradWeight = void(const Conv&, const Split&, const float* x, const float* dy, float* sums, float* scratch,
+                            Index begin, Index end);
+// Adds the chunks of sums in order and stores them with the strides of s. Range: rows (tap, input channel of the group).
+using ConvUnpack = void(const Conv& s, Index chunks, const float* sums, float* dw, Index begin, Index end);
+// dy as (outer, channels, inner); db (channels,). Range: channels.
+using ConvGradBias = void(Index outer, Index channels, Index inner, const float* dy, float* db, Index begin, Index end);
+
+// Range of the pooling kernels: images x blocks of channels, see pool.cpp. indices may be null.
+using MaxPoolForward = void(const Pool&, const float* x, float* y, std::int32_t* indices, Index begin, Index end);
+using MaxPoolGrad = void(const Pool&, const float* dy, const std::int32_t* indices, float* dx, Index begin, Index end);
+using AveragePool = void(const Pool&, const float* from, float* to, Index begin, Index end);
+
+// Range: elements.
+using ActivationForward = void(Activation, float alpha, const float* x, float* y, Index begin, Index end);
+using ActivationGrad = void(Activation, float alpha, const float* dy, const float* y, const float* x, float* dx,
+                            Index begin, Index end);
+using DropoutForward = void(const float* x, float* y, float rate, std::uint64_t seed, Index begin, Index end);
+using SgdUpdate = void(float* w, const float* dw, float* velocity, float learning_rate, float momentum, bool nesterov,
+                       Index begin, Index end);
+using AdamUpdate = void(float* w, const float* dw, float* m, float* v, float step_size, float beta_1, float beta_2,
+                        float epsilon, Index begin, Index end);
+
+// Range: rows of (rows, classes). labels or targets is null: class numbers, or a distribution a row.
+using SoftmaxForward = void(Index classes, const float* x, float* y, Index begin, Index end);
+using SoftmaxGrad = void(Index classes, const float* dy, const float* y, float* dx, Index begin, Index end);
+using CrossEntropyForward = void(Index classes, const float* logits, const std::int32_t* labels, const float* targets,
+                                 float* loss, Index begin, Index end);
+using CrossEntropyGrad = void(Index classes, const float* logits, const std::int32_t* labels, const float* targets,
+                              const float* scale, float* dlogits, Index begin, Index end);
+
+// x as (outer, channels, inner): channels_last has inner = 1, channels_first outer = n. Range: channels.
+using NormStatistics = void(Index outer, Index channels, Index inner, const float* x, float* mean, float* variance,
+                            Index begin, Index end);
+// y = x * scale + shift, per channel. Range: outer.
+using NormForward = void(Index outer, Index channels, Index inner, const float* x, const float* scale,
+                         const float* shift, float* y, Index begin, Index end);
+// dbeta = sum of dy, dgamma = sum of dy * (x - mean) * inverse_deviation. Range: channels.
+using NormGradSums = void(Index outer, Index channels, Index inner, const float* dy, const float* x, const float* mean,
+                          const float* inverse_deviation, float* dgamma, float* dbeta, Index begin, Index end);
+// dx = a * dy + b * x + c, per channel. Range: outer.
+using NormGradInput = void(Index outer, Index channels, Index inner, const float* dy, const float* x, const float* a,
+                           const float* b, const float* c, float* dx, Index begin, Index end);
+
+// Runs `steps` rounds of register-only multiply-adds and returns the floating-point operations done.
+using FmaPeak = double(Index steps, float* sink);
+
+}  // namespace tapwise

@@ -1,0 +1,14 @@
+// scratch.h — memory that a call works in: per thread, 64-byte aligned, kept between calls, bounded by what plans ask.
+#pragma once
+
+#include "shape.h"
+
+namespace tapwise {
+
+enum class Scratch : int { shared, task };  // packed weights and sums of a call; one task's own
+
+// At least `floats` floats, valid until this thread asks for the same kind again. Contents are not defined.
+float* scratch(Scratch kind, Index floats);
+Index scratch_bytes();  // held by all threads together
+
+}  // namespace tapwise

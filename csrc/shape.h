@@ -1,0 +1,48 @@
+// shape.h — the sizes every kernel works from. Sizes only: a function here would be compiled once per ISA and merged by
+// the linker.
+//
+//   x (n, id, ih, iw, ci)   w (kd, kh, kw, ci / groups, co)   y (n, od, oh, ow, co)      channels_last
+//   x (n, ci, id, ih, iw)   w (co, ci / groups, kd, kh, kw)   y (n, co, od, oh, ow)      channels_first
+//
+// One and two spatial dimensions are three with leading ones.
+#pragma once
+
+#include <cstdint>
+
+namespace tapwise {
+
+using Index = std::int64_t;
+
+enum class Layout : int { channels_last, channels_first };
+
+// The element-wise ones; leaky_relu and elu take a parameter, alpha.
+enum class Activation : int { none, relu, leaky_relu, elu, sigmoid, tanh, gelu };
+
+struct Conv {
+  Layout layout;
+  Index n, groups, ci, co;
+  Index id, ih, iw, od, oh, ow;
+  Index kd, kh, kw, sd, sh, sw, dil_d, dil_h, dil_w;
+  Index pf, pt, pl;                 // padding before; what comes after follows from the output sizes
+  Index w_d, w_h, w_w, w_ci, w_co;  // strides of w in elements: w may be any view
+};
+
+// What a convolution does to a sum before it is stored: activation(sum + b + residual). b and residual may be null.
+struct Epilogue {
+  const float* b;
+  const float* residual;  // laid out as the output
+  Activation activation;
+  float alpha;
+};
+
+struct Pool {
+  Layout layout;
+  Index n, c;
+  Index id, ih, iw, od, oh, ow;
+  Index kd, kh, kw, sd, sh, sw, dil_d, dil_h, dil_w;
+  Index pf, pt, pl, pk, pb, pr;  // padding before (f, t, l) and after (k, b, r)
+  bool count_include_pad;        // average: the divisor counts padding too
+  bool adaptive;                 // window of output o is [floor(o * in / out), ceil((o + 1) * in / out))
+};
+
+}  // namespace tapwise
