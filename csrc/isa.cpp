@@ -1,0 +1,79 @@
+// isa.cpp — decision 3: which ISA. Detected once; TAPWISE_ISA caps it; set_isa changes it for tests.
+#include "isa.h"
+
+#include <atomic>
+#include <cstdlib>
+#include <cstring>
+
+namespace tapwise {
+
+#define LEVEL(name)          \
+  namespace name {           \
+  extern const Table kTable; \
+  }
+TAPWISE_LEVELS
+#undef LEVEL
+
+namespace {
+
+bool runs([[maybe_unused]] const char* isa) {
+#if defined(__x86_64__) || defined(_M_X64)
+  __builtin_cpu_init();  // __builtin_cpu_supports asks the operating system's support too
+  if (!std::strcmp(isa, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (!std::strcmp(isa, "avx512"))
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx512f") &&
+           __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
+           __builtin_cpu_supports("avx512vl");
+#endif
+  return true;
+}
+
+struct Levels {
+  const Table* tables[8];
+  int count = 0;
+
+  Levels() {
+#define LEVEL(name) \
+  if (runs(#name)) tables[count++] = &name::kTable;
+    TAPWISE_LEVELS
+#undef LEVEL
+  }
+
+  const Table* find(const char* isa) const {
+    for (int i = 0; i < count; ++i)
+      if (!std::strcmp(tables[i]->isa, isa)) return tables[i];
+    return nullptr;
+  }
+};
+
+const Levels& levels() {
+  static const Levels found;
+  return found;
+}
+
+// A cap above what the CPU runs is no cap; python/tapwise/isa.py tells users of one that names no level.
+const Table* initial() {
+  const char* cap = std::getenv("TAPWISE_ISA");
+  const Table* capped = cap ? levels().find(cap) : nullptr;
+  return capped ? capped : levels().tables[levels().count - 1];
+}
+
+std::atomic<const Table*>& chosen() {
+  static std::atomic<const Table*> table{initial()};
+  return table;
+}
+
+}  // namespace
+
+const Table& table() { return *chosen().load(std::memory_order_relaxed); }
+
+bool set_isa(const char* name) {
+  const Table* found = levels().find(name);
+  if (found) chosen().store(found, std::memory_order_relaxed);
+  return found != nullptr;
+}
+
+int isa_count() { return levels().count; }
+const Table& isa_at(int index) { return *levels().tables[index]; }
+
+}  // namespace tapwise
