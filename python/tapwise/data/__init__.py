@@ -1,0 +1,10 @@
+"""Images from files, and mini-batches of them."""
+
+from .batches import Batches as Batches
+from .dataset import Dataset as Dataset
+from .dataset import read as read
+from .folder import read_folder as read_folder
+from .idx import read_idx as read_idx
+from .idx import read_idx_pair as read_idx_pair
+from .npz import read_npz as read_npz
+from .split import stratified_split as stratified_split
