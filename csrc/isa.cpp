@@ -1,8 +1,7 @@
-// isa.cpp — decision 3: which ISA. Detected once; TAPWISE_ISA caps it; set_isa changes it for tests.
+// isa.cpp — decision 3: which ISA. Detected once; set_isa caps it, for tests and TAPWISE_ISA.
 #include "isa.h"
 
 #include <atomic>
-#include <cstdlib>
 #include <cstring>
 
 namespace tapwise {
@@ -51,21 +50,16 @@ const Levels& levels() {
   return found;
 }
 
-// A cap above what the CPU runs is no cap; python/tapwise/isa.py tells users of one that names no level.
-const Table* initial() {
-  const char* cap = std::getenv("TAPWISE_ISA");
-  const Table* capped = cap ? levels().find(cap) : nullptr;
-  return capped ? capped : levels().tables[levels().count - 1];
-}
-
 std::atomic<const Table*>& chosen() {
-  static std::atomic<const Table*> table{initial()};
+  static std::atomic<const Table*> table{levels().tables[levels().count - 1]};
   return table;
 }
 
 }  // namespace
 
-const Table& table() { return *chosen().load(std::memory_order_relaxed); }
+const Table& table() {
+  return *chosen().load(std::memory_order_relaxed);
+}
 
 bool set_isa(const char* name) {
   const Table* found = levels().find(name);
@@ -73,7 +67,11 @@ bool set_isa(const char* name) {
   return found != nullptr;
 }
 
-int isa_count() { return levels().count; }
-const Table& isa_at(int index) { return *levels().tables[index]; }
+int isa_count() {
+  return levels().count;
+}
+const Table& isa_at(int index) {
+  return *levels().tables[index];
+}
 
 }  // namespace tapwise

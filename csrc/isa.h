@@ -15,9 +15,9 @@ struct Table {
 #undef KERNEL
 };
 
-const Table& table();             // the best this CPU runs, or what set_isa chose
-bool set_isa(const char* name);   // false if the build or the CPU lacks it
-int isa_count();                  // levels of this build that this CPU runs, slowest first
+const Table& table();            // the best this CPU runs, or what set_isa chose
+bool set_isa(const char* name);  // false if the build or the CPU lacks it
+int isa_count();                 // levels of this build that this CPU runs, slowest first
 const Table& isa_at(int index);
 
 }  // namespace tapwise

@@ -8,20 +8,28 @@
 
 namespace tapwise {
 
-// How one pass of a convolution is cut into tasks; made by plan.cpp, read by the kernels.
+// How one pass of a convolution is cut into tasks; made by plan.cpp, read by the kernels. A block is rows x cols pixels
+// of y (of dx for grad_input) at one depth of one image.
 struct Split {
-  Index rows, cols;      // output pixels of one task (of dx for grad_input): rows x cols of one depth
+  Index rows, cols;
   Index row_blocks, col_blocks;
-  Index panels;          // panels of output channels of one task
-  Index panel_blocks;    // over all groups
-  Index chunks;          // grad_weight: private sums, combined in order; 1 elsewhere
+  Index panels;       // panels of output channels, over all groups
+  Index task_panels;  // of one task
+  Index chunks;       // grad_weight: private sums, combined in order; 1 elsewhere
   Index tasks;
-  Index packed_floats;   // packed weights, or the private sums of grad_weight
+  Index shared_floats;   // packed weights, or the private sums of grad_weight
   Index scratch_floats;  // one task's scratch
 };
 
-// packed [group][panel][tap][input channel of the group][panel width]; transposed: the channel roles exchanged. Range: panels.
-using ConvPack = void(const Conv&, bool transposed, const float* w, float* packed, Index begin, Index end);
+// What the panels of packed weights hold.
+enum class Packing : int {
+  forward,     // [group][panel][tap][input channel][output channels]
+  transposed,  // [group][panel][tap][output channel][input channels], for grad_input
+  depthwise,   // [panel][tap][channels]
+};
+
+// Range: panels.
+using ConvPack = void(const Conv&, Packing, const float* w, float* packed, Index begin, Index end);
 // Range: tasks of the split.
 using ConvForward = void(const Conv&, const Split&, const Epilogue&, const float* x, const float* packed, float* y,
                          float* scratch, Index begin, Index end);
@@ -30,7 +38,8 @@ using ConvGradInput = void(const Conv&, const Split&, const Epilogue&, const flo
 // sums [chunk][tap][ci / groups][co]
 using ConvGradWeight = void(const Conv&, const Split&, const float* x, const float* dy, float* sums, float* scratch,
                             Index begin, Index end);
-// Adds the chunks of sums in order and stores them with the strides of s. Range: rows (tap, input channel of the group).
+// Adds the chunks of sums in order and stores them with the strides of s. Range: rows (tap, input channel of the
+// group).
 using ConvUnpack = void(const Conv& s, Index chunks, const float* sums, float* dw, Index begin, Index end);
 // dy as (outer, channels, inner); db (channels,). Range: channels.
 using ConvGradBias = void(Index outer, Index channels, Index inner, const float* dy, float* db, Index begin, Index end);

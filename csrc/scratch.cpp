@@ -39,7 +39,11 @@ thread_local Buffer buffers[2];
 
 }  // namespace
 
-float* scratch(Scratch kind, Index floats) { return buffers[static_cast<int>(kind)].grow(floats); }
-Index scratch_bytes() { return held.load(std::memory_order_relaxed); }
+float* scratch(Scratch kind, Index floats) {
+  return buffers[static_cast<int>(kind)].grow(floats);
+}
+Index scratch_bytes() {
+  return held.load(std::memory_order_relaxed);
+}
 
 }  // namespace tapwise

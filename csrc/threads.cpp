@@ -1,4 +1,5 @@
-// threads.cpp — one pool for the process: made at the first parallel call, parked when idle, abandoned by a forked child.
+// threads.cpp — one pool for the process: made at the first parallel call, parked when idle, abandoned by a forked
+// child.
 //
 // A job's chunks are claimed from `ticket` (job number in the high half, next chunk in the low half), so that a thread
 // that wakes late can never claim from a job that is over: its compare-and-swap fails. The caller waits for the chunks
@@ -223,8 +224,12 @@ int quota() {
   return least;
 }
 #else
-int affinity() { return static_cast<int>(std::thread::hardware_concurrency()); }
-int quota() { return 0; }
+int affinity() {
+  return static_cast<int>(std::thread::hardware_concurrency());
+}
+int quota() {
+  return 0;
+}
 #endif
 
 }  // namespace
@@ -244,7 +249,9 @@ int thread_count() {
   return count ? count : machine_threads();
 }
 
-void set_thread_count(int count) { wanted.store(std::max(0, count), std::memory_order_relaxed); }
+void set_thread_count(int count) {
+  wanted.store(std::max(0, count), std::memory_order_relaxed);
+}
 
 void parallel_for(Index total, Index grain, ParallelBody body, void* context) {
   if (total <= 0) return;

@@ -13,7 +13,10 @@ namespace tapwise::ISA {
 
 extern const Table kTable;
 const Table kTable = {
-    TAPWISE_NAME(ISA), kLanes, kPanel, kTilePixels,
+    TAPWISE_NAME(ISA),
+    kLanes,
+    kPanel,
+    kTilePixels,
 #define KERNEL(name, type) name,
 #include "../kernels.inc"
 #undef KERNEL

@@ -8,6 +8,10 @@
 #include <cstddef>
 #include <cstdint>
 
+#if defined(__AVX2__)
+#include <immintrin.h>
+#endif
+
 #include "../kernels.h"
 
 #define TAPWISE_INLINE inline __attribute__((always_inline))
@@ -31,28 +35,85 @@ typedef float Vec __attribute__((vector_size(kLanes * sizeof(float))));
 typedef float UnalignedVec __attribute__((vector_size(kLanes * sizeof(float)), aligned(4), may_alias));
 typedef std::int32_t IntVec __attribute__((vector_size(kLanes * sizeof(std::int32_t))));
 typedef std::int32_t UnalignedIntVec __attribute__((vector_size(kLanes * sizeof(std::int32_t)), aligned(4), may_alias));
+typedef std::uint32_t UintVec __attribute__((vector_size(kLanes * sizeof(std::uint32_t))));
 
-TAPWISE_INLINE Vec load(const float* p) { return *reinterpret_cast<const UnalignedVec*>(p); }
-TAPWISE_INLINE void store(float* p, Vec v) { *reinterpret_cast<UnalignedVec*>(p) = v; }
-TAPWISE_INLINE Vec splat(float s) { return s - Vec{}; }  // `Vec{} + s` costs an addition
-TAPWISE_INLINE Vec fma(Vec a, Vec b, Vec c) { return a * b + c; }
+TAPWISE_INLINE Vec load(const float* p) {
+  return *reinterpret_cast<const UnalignedVec*>(p);
+}
+TAPWISE_INLINE void store(float* p, Vec v) {
+  *reinterpret_cast<UnalignedVec*>(p) = v;
+}
+TAPWISE_INLINE Vec splat(float s) {
+  return s - Vec{};
+}  // `Vec{} + s` costs an addition
+TAPWISE_INLINE Vec fma(Vec a, Vec b, Vec c) {
+  return a * b + c;
+}
 
-// count in [0, kLanes]; the other lanes are 0.
+// count in [0, kLanes]; the other lanes are 0, and their memory isn't touched.
+#if defined(__AVX512F__)
+TAPWISE_INLINE __mmask16 first_lanes(Index count) {
+  return static_cast<__mmask16>((1u << count) - 1);
+}
+TAPWISE_INLINE Vec load_part(const float* p, Index count) {
+  return _mm512_maskz_loadu_ps(first_lanes(count), p);
+}
+TAPWISE_INLINE void store_part(float* p, Vec v, Index count) {
+  _mm512_mask_storeu_ps(p, first_lanes(count), v);
+}
+TAPWISE_INLINE void store_part(std::int32_t* p, IntVec v, Index count) {
+  _mm512_mask_storeu_epi32(p, first_lanes(count), reinterpret_cast<__m512i>(v));
+}
+#elif defined(__AVX2__)
+TAPWISE_INLINE __m256i first_lanes(Index count) {
+  const __m256i lane = _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7);
+  return _mm256_cmpgt_epi32(_mm256_set1_epi32(static_cast<int>(count)), lane);
+}
+TAPWISE_INLINE Vec load_part(const float* p, Index count) {
+  return count == kLanes ? load(p) : _mm256_maskload_ps(p, first_lanes(count));
+}
+TAPWISE_INLINE void store_part(float* p, Vec v, Index count) {
+  if (count == kLanes) return store(p, v);  // a masked store is slow on AMD's AVX2
+  _mm256_maskstore_ps(p, first_lanes(count), v);
+}
+TAPWISE_INLINE void store_part(std::int32_t* p, IntVec v, Index count) {
+  _mm256_maskstore_epi32(p, first_lanes(count), reinterpret_cast<__m256i>(v));
+}
+#else
 TAPWISE_INLINE Vec load_part(const float* p, Index count) {
   Vec v{};
-  __builtin_memcpy(&v, p, static_cast<std::size_t>(count) * sizeof(float));
+  if (count == kLanes) return load(p);
+  for (Index i = 0; i < count; ++i) v[i] = p[i];
   return v;
 }
 TAPWISE_INLINE void store_part(float* p, Vec v, Index count) {
-  __builtin_memcpy(p, &v, static_cast<std::size_t>(count) * sizeof(float));
+  if (count == kLanes) return store(p, v);
+  for (Index i = 0; i < count; ++i) p[i] = v[i];
+}
+TAPWISE_INLINE void store_part(std::int32_t* p, IntVec v, Index count) {
+  for (Index i = 0; i < count; ++i) p[i] = v[i];
+}
+#endif
+
+// Calls visit(i, count) for the vectors of [begin, end): count is the constant kLanes for all but the last.
+template <class Visit>
+TAPWISE_INLINE void for_each_vector(Index begin, Index end, const Visit& visit) {
+  for (; begin + kLanes <= end; begin += kLanes) visit(begin, Index{kLanes});
+  if (begin < end) visit(begin, end - begin);
 }
 
-TAPWISE_INLINE Vec relu(Vec x) { return x < Vec{} ? Vec{} : x; }  // keeps NaN
+TAPWISE_INLINE Vec relu(Vec x) {
+  return x < Vec{} ? Vec{} : x;
+}  // keeps NaN
 
 template <class T>
-TAPWISE_INLINE T least(T a, T b) { return a < b ? a : b; }
+TAPWISE_INLINE T least(T a, T b) {
+  return a < b ? a : b;
+}
 template <class T>
-TAPWISE_INLINE T most(T a, T b) { return a > b ? a : b; }
+TAPWISE_INLINE T most(T a, T b) {
+  return a > b ? a : b;
+}
 
 }  // namespace
 }  // namespace tapwise::ISA

@@ -1,0 +1,180 @@
+// conv.cpp — convolutions for Python: check, release the GIL, call.
+#include "../ops.h"
+#include "../threads.h"
+#include "args.h"
+
+namespace tapwise {
+namespace {
+
+// A convolution's sizes, made once per geometry; w's strides are read off each array.
+struct Geometry {
+  Conv s;
+  Sizes x_shape, w_shape, y_shape;
+
+  Geometry(Sizes x, Sizes w, Sizes y, const Sizes& strides, const Sizes& before, const Sizes& dilation, Index groups,
+           bool channels_last)
+      : s{}, x_shape(std::move(x)), w_shape(std::move(w)), y_shape(std::move(y)) {
+    const std::size_t rank = strides.size();
+    if (rank < 1 || rank > 3 || before.size() != rank || dilation.size() != rank || x_shape.size() != rank + 2 ||
+        w_shape.size() != rank + 2 || y_shape.size() != rank + 2)
+      throw std::invalid_argument("one, two or three spatial dimensions, the same in every argument");
+    s.layout = channels_last ? Layout::channels_last : Layout::channels_first;
+    s.n = x_shape[0];
+    s.groups = groups;
+    s.ci = x_shape[channels_last ? rank + 1 : 1];
+    s.co = w_shape[channels_last ? rank + 1 : 0];
+    const Index per_group = w_shape[channels_last ? rank : 1];
+    if (groups < 1 || s.ci < 1 || s.co < 1 || per_group * groups != s.ci || s.co % groups != 0 || y_shape[0] != s.n ||
+        y_shape[channels_last ? rank + 1 : 1] != s.co)
+      throw std::invalid_argument("channels or groups that don't fit: x " + text(x_shape) + ", w " + text(w_shape) +
+                                  ", y " + text(y_shape));
+    s.id = s.ih = s.iw = s.od = s.oh = s.ow = s.kd = s.kh = s.kw = 1;
+    s.sd = s.sh = s.sw = s.dil_d = s.dil_h = s.dil_w = 1;
+    Index* const sizes[3][7] = {{&s.id, &s.kd, &s.od, &s.sd, &s.dil_d, &s.pf, nullptr},
+                                {&s.ih, &s.kh, &s.oh, &s.sh, &s.dil_h, &s.pt, nullptr},
+                                {&s.iw, &s.kw, &s.ow, &s.sw, &s.dil_w, &s.pl, nullptr}};
+    for (std::size_t i = 0; i < rank; ++i) {
+      Index* const* axis = sizes[3 - rank + i];
+      const Index values[6] = {x_shape[i + (channels_last ? 1 : 2)],
+                               w_shape[i + (channels_last ? 0 : 2)],
+                               y_shape[i + (channels_last ? 1 : 2)],
+                               strides[i],
+                               dilation[i],
+                               before[i]};
+      for (int j = 0; j < 6; ++j) {
+        if (j < 5 && values[j] < 1) throw std::invalid_argument("sizes, strides and dilation must be >= 1");
+        *axis[j] = values[j];
+      }
+    }
+  }
+
+  Conv with_strides(const py::array& w) const {
+    Conv c = s;
+    const auto rank = static_cast<Index>(w_shape.size()) - 2;
+    const bool last = s.layout == Layout::channels_last;
+    const auto stride = [&w](Index axis) { return w.strides(axis) / static_cast<Index>(sizeof(float)); };
+    Index* const spatial[3] = {&c.w_d, &c.w_h, &c.w_w};
+    for (Index i = 0; i < rank; ++i) *spatial[3 - rank + i] = stride(i + (last ? 0 : 2));
+    c.w_ci = stride(last ? rank : 1);
+    c.w_co = stride(last ? rank + 1 : 0);
+    for (Index i = 0; i < w.ndim(); ++i)
+      if (w.strides(i) % static_cast<Index>(sizeof(float)) != 0)
+        throw std::invalid_argument("w must have strides that are whole elements");
+    return c;
+  }
+};
+
+Algorithm algorithm_of(const std::string& name) {
+  if (name == "auto") return Algorithm::automatic;
+  if (name == "direct") return Algorithm::direct;
+  if (name == "im2col") return Algorithm::im2col;
+  throw std::invalid_argument("algorithm must be auto, direct or im2col, got " + name);
+}
+
+const char* name_of(Algorithm algorithm) {
+  return algorithm == Algorithm::im2col ? "im2col" : "direct";
+}
+
+Epilogue epilogue(const std::optional<Array>& b, Index channels, const std::optional<Array>& residual,
+                  const Sizes& shape, const std::optional<std::string>& activation, float alpha) {
+  if (b) need_shape(*b, {channels}, "b");
+  if (residual) need_shape(*residual, shape, "residual");
+  return {pointer(b), pointer(residual), activation_of(activation), alpha};
+}
+
+void forward(const Geometry& g, const Array& x, const StridedArray& w, const std::optional<Array>& b, Array& y,
+             const std::string& algorithm, const std::optional<std::string>& activation, float alpha,
+             const std::optional<Array>& residual) {
+  need_shape(x, g.x_shape, "x");
+  need_shape(w, g.w_shape, "w");
+  need_shape(y, g.y_shape, "y");
+  const Epilogue e = epilogue(b, g.s.co, residual, g.y_shape, activation, alpha);
+  const Conv s = g.with_strides(w);
+  const Algorithm a = algorithm_of(algorithm);
+  float* const to = y.mutable_data();
+  const py::gil_scoped_release unlocked;
+  conv_forward(s, a, x.data(), w.data(), e, to);
+}
+
+void grad_input(const Geometry& g, const Array& dy, const StridedArray& w, const std::optional<Array>& b, Array& dx,
+                const std::string& algorithm, const std::optional<std::string>& activation, float alpha,
+                const std::optional<Array>& residual) {
+  need_shape(dy, g.y_shape, "dy");
+  need_shape(w, g.w_shape, "w");
+  need_shape(dx, g.x_shape, "dx");
+  const Epilogue e = epilogue(b, g.s.ci, residual, g.x_shape, activation, alpha);
+  const Conv s = g.with_strides(w);
+  const Algorithm a = algorithm_of(algorithm);
+  float* const to = dx.mutable_data();
+  const py::gil_scoped_release unlocked;
+  conv_grad_input(s, a, dy.data(), w.data(), e, to);
+}
+
+void grad_weight(const Geometry& g, const Array& x, const Array& dy, Array& dw, const std::string& algorithm) {
+  need_shape(x, g.x_shape, "x");
+  need_shape(dy, g.y_shape, "dy");
+  need_shape(dw, g.w_shape, "dw");
+  const Conv s = g.with_strides(dw);
+  const Algorithm a = algorithm_of(algorithm);
+  float* const to = dw.mutable_data();
+  const py::gil_scoped_release unlocked;
+  conv_grad_weight(s, a, x.data(), dy.data(), to);
+}
+
+void grad_bias(const Array& dy, Array& db, bool channels_last) {
+  if (dy.ndim() < 2) throw std::invalid_argument("dy must have a batch and a channel axis");
+  const Index n = dy.shape(0), channels = dy.shape(channels_last ? dy.ndim() - 1 : 1);
+  need_shape(db, {channels}, "db");
+  const Index positions = n * channels > 0 ? dy.size() / (n * channels) : 0;
+  float* const to = db.mutable_data();
+  const py::gil_scoped_release unlocked;
+  if (channels_last)
+    conv_bias_gradient(n * positions, channels, 1, dy.data(), to);
+  else
+    conv_bias_gradient(n, channels, positions, dy.data(), to);
+}
+
+Pass pass_of(const std::string& name) {
+  if (name == "forward") return Pass::forward;
+  if (name == "grad_input") return Pass::grad_input;
+  if (name == "grad_weight") return Pass::grad_weight;
+  throw std::invalid_argument("direction must be forward, grad_input or grad_weight, got " + name);
+}
+
+py::dict plan(const Geometry& g, const std::string& direction, const std::string& algorithm) {
+  const Table& t = table();
+  const Conv s = simplified(g.s);
+  const Plan p = plan_conv(s, pass_of(direction), algorithm_of(algorithm), t, thread_count());
+  const Index floats = static_cast<Index>(sizeof(float));
+  py::dict d;
+  d["algorithm"] = name_of(p.algorithm);
+  d["depthwise"] = p.depthwise;
+  d["tile"] = py::make_tuple(p.depthwise ? Index{4} : t.tile_pixels, t.panel);
+  d["block"] = py::make_tuple(p.split.rows, p.split.cols, p.split.task_panels);
+  d["tasks"] = p.split.tasks;
+  d["chunks"] = p.split.chunks;
+  d["workspace_bytes"] = p.split.scratch_floats * floats;
+  d["packed_bytes"] = p.split.shared_floats * floats;
+  d["expected_gflops"] = p.gflops;
+  return d;
+}
+
+}  // namespace
+
+void bind_conv(py::module_& m) {
+  using namespace py::literals;
+  py::class_<Geometry>(m, "Geometry")
+      .def(py::init<Sizes, Sizes, Sizes, const Sizes&, const Sizes&, const Sizes&, Index, bool>(), "x_shape"_a,
+           "w_shape"_a, "y_shape"_a, "strides"_a, "before"_a, "dilation"_a, "groups"_a, "channels_last"_a);
+  const auto array = [](const char* name) { return py::arg(name).noconvert(); };
+  const auto optional = [](const char* name) { return py::arg(name).noconvert().none(true); };
+  m.def("conv_forward", &forward, "geometry"_a, array("x"), array("w"), optional("b"), array("y"), "algorithm"_a,
+        "activation"_a, "alpha"_a, optional("residual"));
+  m.def("conv_grad_input", &grad_input, "geometry"_a, array("dy"), array("w"), optional("b"), array("dx"),
+        "algorithm"_a, "activation"_a, "alpha"_a, optional("residual"));
+  m.def("conv_grad_weight", &grad_weight, "geometry"_a, array("x"), array("dy"), array("dw"), "algorithm"_a);
+  m.def("conv_grad_bias", &grad_bias, array("dy"), array("db"), "channels_last"_a);
+  m.def("plan_conv", &plan, "geometry"_a, "direction"_a, "algorithm"_a);
+}
+
+}  // namespace tapwise

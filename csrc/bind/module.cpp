@@ -1,0 +1,83 @@
+// module.cpp — the extension module: the engine's state, and every operation by its own file.
+#include "../isa.h"
+#include "../ops.h"
+#include "../scratch.h"
+#include "../threads.h"
+#include "args.h"
+
+#if defined(_WIN32)
+#define TAPWISE_EXPORT __declspec(dllexport)
+#else
+#define TAPWISE_EXPORT __attribute__((visibility("default")))
+#endif
+
+// What threadpoolctl calls, see python/tapwise/threads.py.
+extern "C" TAPWISE_EXPORT int tapwise_get_num_threads() {
+  return tapwise::thread_count();
+}
+extern "C" TAPWISE_EXPORT void tapwise_set_num_threads(int count) {
+  tapwise::set_thread_count(count);
+}
+
+namespace tapwise {
+
+Activation activation_of(const std::optional<std::string>& name) {
+  if (!name || *name == "linear") return Activation::none;
+  if (*name == "relu") return Activation::relu;
+  if (*name == "leaky_relu") return Activation::leaky_relu;
+  if (*name == "elu") return Activation::elu;
+  if (*name == "sigmoid") return Activation::sigmoid;
+  if (*name == "tanh") return Activation::tanh;
+  if (*name == "gelu") return Activation::gelu;
+  throw std::invalid_argument("activation must be relu, leaky_relu, elu, sigmoid, tanh or gelu, got " + *name);
+}
+
+namespace {
+
+std::vector<std::string> levels() {
+  std::vector<std::string> names;
+  for (int i = 0; i < isa_count(); ++i) names.push_back(isa_at(i).isa);
+  return names;
+}
+
+std::vector<std::string> kernels() {
+  return {
+#define KERNEL(name, type) #name,
+#include "../kernels.inc"
+#undef KERNEL
+  };
+}
+
+py::dict build_info() {
+  py::dict info;
+#if defined(__clang__)
+  info["compiler"] = std::string("clang ") + __clang_version__;
+#else
+  info["compiler"] = std::string("gcc ") + __VERSION__;
+#endif
+  info["isa"] = levels();
+  return info;
+}
+
+}  // namespace
+}  // namespace tapwise
+
+PYBIND11_MODULE(_core, m) {
+  using namespace tapwise;
+  m.def("isa_available", &levels);
+  m.def("isa_name", [] { return table().isa; });
+  m.def("isa_use", [](const std::string& name) {
+    if (!set_isa(name.c_str())) throw std::invalid_argument("isa " + name + " is not in this build or on this CPU");
+  });
+  m.def("isa_kernels", &kernels);
+  m.def("isa_lanes", [] { return table().lanes; });
+  m.def("thread_count", &thread_count);
+  m.def("set_thread_count", &set_thread_count);
+  m.def("machine_threads", &machine_threads);
+  m.def("scratch_bytes", &scratch_bytes);
+  m.def("fma_peak", &measure_fma_peak, py::call_guard<py::gil_scoped_release>());
+  m.def("build_info", &build_info);
+  bind_conv(m);
+  bind_pool(m);
+  bind_nn(m);
+}

@@ -1,0 +1,62 @@
+// depthwise.cpp — one filter a channel: channels are the vector, taps the loop.
+//
+//   forward      y[p, c]  = sum over taps t of x[p at t, c] * w[t, c]
+//   grad_input   dx[p, c] = the same over dy, in stride phases
+//   grad_weight  dw[t, c] = sum over pixels p of x[p at t, c] * dy[p, c]
+//
+// Four pixels share the load of a weight vector; one load per multiply-add remains, and memory bounds the larger maps.
+// groups == ci == co; plan.cpp guarantees it.
+#include "convolve.h"
+#include "grad_weight.h"
+
+namespace tapwise::ISA {
+namespace {
+
+struct Depthwise {
+  static constexpr bool kDepthwise = true;
+
+  template <class Put>
+  static void block(const Sides& s, const Task& task, const Region& from, const float* packed, const Scratch& c,
+                    const Put& put) {
+    const Index panel_floats = s.d.k * s.h.k * s.w.k * kPanel;
+    for_each_run(s, task.block, from, 1, false, c, [&](Run run, Index h, Index w, Index w_step) {
+      const float* a = run.a;
+      for (Index p = task.panel0; p < task.panel1; ++p) {
+        const Panel panel = panel_at(s, true, p);
+        run.a = a + panel.from_channel - from.channel;
+        depthwise_run(run, packed + p * panel_floats, put(panel, h, w, w_step));
+      }
+    });
+  }
+
+  static void accumulate(const Sides& s, const Task& task, const Block& b, const Region& x, const Region& dy,
+                         float* sums, const Scratch& c) {
+    for_each_run(s, b, x, 1, false, c, [&](Run run, Index h, Index w, Index) {
+      const float *a = run.a, *d = dy.data + offset(dy, b.d, h, w) - dy.channel;
+      for (Index p = task.panel0; p < task.panel1; ++p) {
+        const Panel panel = panel_at(s, true, p);
+        run.a = a + panel.from_channel - x.channel;
+        depthwise_outer_run(run, d + panel.channel, dy.w_step, panel.channels, sums + panel.channel, s.groups);
+      }
+    });
+  }
+};
+
+}  // namespace
+
+void conv_depthwise_forward(const Conv& s, const Split& split, const Epilogue& e, const float* x, const float* packed,
+                            float* y, float* scratch, Index begin, Index end) {
+  convolve<Depthwise>(forward_sides(s), split, e, x, packed, y, scratch, begin, end);
+}
+
+void conv_depthwise_grad_input(const Conv& s, const Split& split, const Epilogue& e, const float* dy,
+                               const float* packed, float* dx, float* scratch, Index begin, Index end) {
+  convolve<Depthwise>(transposed_sides(s), split, e, dy, packed, dx, scratch, begin, end);
+}
+
+void conv_depthwise_grad_weight(const Conv& s, const Split& split, const float* x, const float* dy, float* sums,
+                                float* scratch, Index begin, Index end) {
+  grad_weight<Depthwise>(s, split, x, dy, sums, scratch, begin, end);
+}
+
+}  // namespace tapwise::ISA

@@ -1,0 +1,208 @@
+// gemm.cpp — the micro-kernel: pixels x output channels, summed over taps and input channels.
+//
+//   a (pixels, k) in place, panel (k, kPanel)  ->  y (pixels, channels)        gemm_run
+//   a (pixels, k) in place, dy (pixels, channels)  ->  sums (k, channels)      outer_run
+//
+// A tile of M pixels x V vectors stays in registers over the whole sum: per channel, V loads of weights and M
+// broadcasts feed M * V multiply-adds. M <= kTilePixels and V <= 2 fill the register file: 14 x 2 of AVX-512's 32
+// registers, 6 x 2 of
+// 16. A run is split into near-equal tiles (29 pixels: 10 + 10 + 9, not 14 + 14 + 1).
+//
+// Goto & van de Geijn, "Anatomy of High-Performance Matrix Multiplication", 2008.
+#include "gemm.h"
+
+#include "activation.h"
+
+namespace tapwise::ISA {
+namespace {
+
+// Three rows a pointer, opaque to the compiler: it would otherwise keep one address a row and spill.
+template <int M>
+struct Rows {
+  const float* base[(M + 2) / 3];
+
+  TAPWISE_INLINE Rows(const float* a, Index stride) {
+    TAPWISE_UNROLL for (int j = 0; j < (M + 2) / 3; ++j) {
+      base[j] = a + 3 * j * stride;
+      asm("" : "+r"(base[j]));
+    }
+  }
+  TAPWISE_INLINE float at(int row, Index stride, int k) const { return base[row / 3][(row % 3) * stride + k]; }
+  TAPWISE_INLINE void advance(int k) { TAPWISE_UNROLL for (const float*& b : base) b += k; }
+};
+
+template <int M, int V>
+TAPWISE_INLINE void multiply(Vec (&sum)[M][V], const Rows<M>& rows, Index stride, int k, const float* panel) {
+  Vec w[V];
+  TAPWISE_UNROLL for (int v = 0; v < V; ++v) w[v] = load(panel + k * kPanel + v * kLanes);
+  TAPWISE_UNROLL for (int i = 0; i < M; ++i) {
+    const Vec x = splat(rows.at(i, stride, k));
+    TAPWISE_UNROLL for (int v = 0; v < V; ++v) sum[i][v] = fma(x, w[v], sum[i][v]);
+  }
+}
+
+template <int M, int V>
+TAPWISE_INLINE void store_tile(const Vec (&sum)[M][V], const Store& to, Index first) {
+  TAPWISE_UNROLL for (int v = 0; v < V; ++v) {
+    const Index count = least<Index>(kLanes, to.channels - v * kLanes);
+    const Vec b = to.b ? load_part(to.b + v * kLanes, count) : Vec{};
+    TAPWISE_UNROLL for (int i = 0; i < M; ++i) {
+      const Index at = (first + i) * to.y_pixel + v * kLanes;
+      Vec y = sum[i][v] + b;
+      if (to.residual) y += load_part(to.residual + at, count);
+      if (to.activation == Activation::relu) y = relu(y);
+      store_part(to.y + at, y, count);
+    }
+  }
+  if (to.activation > Activation::relu)
+    for (int i = 0; i < M; ++i) activate(to.activation, to.alpha, to.y + (first + i) * to.y_pixel, to.channels);
+}
+
+template <int M, int V>
+void gemm_tile(const Run& run, Index first, const float* panel, const Store& to) {
+  Vec sum[M][V] = {};
+  for (Index s = 0; s < run.segment_count; ++s) {
+    const Segment& segment = run.segments[s];
+    Rows<M> rows(run.a + first * run.a_pixel + segment.a, run.a_pixel);
+    const float* b = panel + segment.b * kPanel;
+    Index k = segment.k;
+    for (; k >= 2; k -= 2, b += 2 * kPanel) {
+      multiply(sum, rows, run.a_pixel, 0, b);
+      multiply(sum, rows, run.a_pixel, 1, b);
+      rows.advance(2);
+    }
+    if (k) multiply(sum, rows, run.a_pixel, 0, b);
+  }
+  store_tile(sum, to, first);
+}
+
+// Vector v of V that hold `channels`: only the last one may be partly filled, and isn't when Full.
+template <int V, bool Full>
+TAPWISE_INLINE Vec load_channels(const float* p, int v, Index channels) {
+  return Full || v + 1 < V ? load(p + v * kLanes) : load_part(p + v * kLanes, channels - v * kLanes);
+}
+
+template <int V, bool Full>
+TAPWISE_INLINE void store_channels(float* p, Vec x, int v, Index channels) {
+  if (Full || v + 1 < V)
+    store(p + v * kLanes, x);
+  else
+    store_part(p + v * kLanes, x, channels - v * kLanes);
+}
+
+template <int P, int V, bool Full>
+void depthwise_tile(const Run& run, Index first, const float* panel, const Store& to) {
+  Vec sum[P][V] = {};
+  for (Index s = 0; s < run.segment_count; ++s) {
+    const float* a = run.a + first * run.a_pixel + run.segments[s].a;
+    const float* b = panel + run.segments[s].b * kPanel;
+    TAPWISE_UNROLL for (int v = 0; v < V; ++v) {
+      const Vec w = load(b + v * kLanes);
+      TAPWISE_UNROLL for (int i = 0; i < P; ++i) sum[i][v] =
+          fma(load_channels<V, Full>(a + i * run.a_pixel, v, to.channels), w, sum[i][v]);
+    }
+  }
+  store_tile(sum, to, first);
+}
+
+template <int M, int V, bool Full>
+void outer_tile(const Run& run, const float* a, const float* dy, Index dy_pixel, Index channels, float* sums,
+                Index sums_row) {
+  Vec sum[M][V];
+  TAPWISE_UNROLL for (int i = 0; i < M; ++i) TAPWISE_UNROLL for (int v = 0; v < V; ++v) sum[i][v] =
+      load_channels<V, Full>(sums + i * sums_row, v, channels);
+  for (Index p = 0; p < run.pixels; ++p, a += run.a_pixel, dy += dy_pixel) {
+    Vec d[V];
+    TAPWISE_UNROLL for (int v = 0; v < V; ++v) d[v] = load_channels<V, Full>(dy, v, channels);
+    TAPWISE_UNROLL for (int i = 0; i < M; ++i) {
+      const Vec x = splat(a[i]);
+      TAPWISE_UNROLL for (int v = 0; v < V; ++v) sum[i][v] = fma(x, d[v], sum[i][v]);
+    }
+  }
+  TAPWISE_UNROLL for (int i = 0; i < M; ++i) TAPWISE_UNROLL for (int v = 0; v < V; ++v)
+      store_channels<V, Full>(sums + i * sums_row, sum[i][v], v, channels);
+}
+
+// Calls call.template operator()<M>() for the constant M that equals m.
+template <int M, class Call>
+TAPWISE_INLINE void with_constant(int m, const Call& call) {
+  if (m == M) return call.template operator()<M>();
+  if constexpr (M > 1) with_constant<M - 1>(m, call);
+}
+
+// Calls call.template operator()<V, Full>() for the vectors that hold `channels`.
+template <class Call>
+TAPWISE_INLINE void with_vectors(Index channels, const Call& call) {
+  if (channels == kPanel) return call.template operator()<2, true>();
+  if (channels > kLanes) return call.template operator()<2, false>();
+  if (channels == kLanes) return call.template operator()<1, true>();
+  call.template operator()<1, false>();
+}
+
+// Covers [0, total) with near-equal pieces of at most `largest`.
+template <class Visit>
+TAPWISE_INLINE void split_evenly(Index total, int largest, const Visit& visit) {
+  Index pieces = (total + largest - 1) / largest;
+  for (Index first = 0; pieces > 0; --pieces) {
+    const Index size = (total - first + pieces - 1) / pieces;
+    visit(first, static_cast<int>(size));
+    first += size;
+  }
+}
+
+}  // namespace
+
+void gemm_run(const Run& run, const float* panel, const Store& to) {
+  split_evenly(run.pixels, kTilePixels, [&](Index first, int pixels) {
+    with_constant<kTilePixels>(pixels, [&]<int M>() {
+      if (to.channels > kLanes)
+        gemm_tile<M, 2>(run, first, panel, to);
+      else
+        gemm_tile<M, 1>(run, first, panel, to);
+    });
+  });
+}
+
+void depthwise_run(const Run& run, const float* panel, const Store& to) {
+  split_evenly(run.pixels, 4, [&](Index first, int pixels) {
+    with_constant<4>(pixels, [&]<int P>() {
+      with_vectors(to.channels, [&]<int V, bool Full>() { depthwise_tile<P, V, Full>(run, first, panel, to); });
+    });
+  });
+}
+
+void outer_run(const Run& run, const float* dy, Index dy_pixel, Index channels, float* sums, Index sums_row) {
+  for (Index s = 0; s < run.segment_count; ++s) {
+    const Segment& segment = run.segments[s];
+    split_evenly(segment.k, kTilePixels, [&](Index first, int rows) {
+      const float* a = run.a + segment.a + first;
+      float* to = sums + (segment.b + first) * sums_row;
+      with_constant<kTilePixels>(rows, [&]<int M>() {
+        with_vectors(channels,
+                     [&]<int V, bool Full>() { outer_tile<M, V, Full>(run, a, dy, dy_pixel, channels, to, sums_row); });
+      });
+    });
+  }
+}
+
+void depthwise_outer_run(const Run& run, const float* dy, Index dy_pixel, Index channels, float* sums, Index sums_row) {
+  constexpr int kTaps = 4;  // share the load of dy and hide the latency of one chain
+  for (Index c = 0; c < channels; c += kLanes) {
+    const Index count = least<Index>(kLanes, channels - c);
+    for (Index s = 0; s < run.segment_count; s += kTaps) {
+      with_constant<kTaps>(static_cast<int>(least<Index>(kTaps, run.segment_count - s)), [&]<int T>() {
+        const Segment* taps = run.segments + s;
+        Vec sum[T];
+        TAPWISE_UNROLL for (int t = 0; t < T; ++t) sum[t] = load_part(sums + taps[t].b * sums_row + c, count);
+        for (Index p = 0; p < run.pixels; ++p) {
+          const Vec d = load_part(dy + p * dy_pixel + c, count);
+          TAPWISE_UNROLL for (int t = 0; t < T; ++t) sum[t] =
+              fma(load_part(run.a + p * run.a_pixel + taps[t].a + c, count), d, sum[t]);
+        }
+        TAPWISE_UNROLL for (int t = 0; t < T; ++t) store_part(sums + taps[t].b * sums_row + c, sum[t], count);
+      });
+    }
+  }
+}
+
+}  // namespace tapwise::ISA

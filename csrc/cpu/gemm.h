@@ -1,0 +1,49 @@
+// gemm.h — the three register-tile kernels, each on a run of pixels that share the same taps.
+//
+// A segment is a stretch of k channels that lie one after the other in both operands: one tap, or several taps in a row
+// where the input has no gap between them. Summation runs over the segments in order, whatever the tile: the bits of a
+// pixel don't depend on its neighbours.
+#pragma once
+
+#include "vec.h"
+
+namespace tapwise::ISA {
+
+struct Segment {
+  Index a;  // offset of the first channel from the run's first pixel
+  Index b;  // row of the packed panel, or of the weight gradient
+  Index k;
+};
+
+struct Run {
+  const float* a;
+  Index a_pixel;  // floats from one pixel of the run to the next
+  const Segment* segments;
+  Index segment_count;
+  Index pixels;
+};
+
+// Where a run's sums go: `channels` (<= kPanel) of each pixel.
+struct Store {
+  float* y;
+  Index y_pixel;
+  Index channels;
+  const float* b;         // bias of the first channel, or null
+  const float* residual;  // laid out as y, or null
+  Activation activation;
+  float alpha;
+};
+
+// y[p, o] = sum over segments and i < k of a[p, i] * panel[b + i, o]
+void gemm_run(const Run&, const float* panel, const Store&);
+
+// y[p, o] = sum over segments of a[p, o] * panel[b, o]; every k is 1
+void depthwise_run(const Run&, const float* panel, const Store&);
+
+// sums[b + i, o] += sum over p of a[p, i] * dy[p, o]
+void outer_run(const Run&, const float* dy, Index dy_pixel, Index channels, float* sums, Index sums_row);
+
+// sums[b, o] += sum over p of a[p, o] * dy[p, o]
+void depthwise_outer_run(const Run&, const float* dy, Index dy_pixel, Index channels, float* sums, Index sums_row);
+
+}  // namespace tapwise::ISA

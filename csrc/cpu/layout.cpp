@@ -1,0 +1,71 @@
+// layout.cpp — transposes between planes and pixels, and weights into panels.
+//
+//   planes (channels, count), plane_step apart  <->  pixels (count, channels)
+//   w, any strides  ->  panels, see Packing in kernels.h; lanes past the last channel are 0
+#include "layout.h"
+
+namespace tapwise::ISA {
+namespace {
+
+// Both sides of a 16 x 16 block fit 16 cache lines each.
+constexpr Index kBlock = 16;
+
+struct Strides {
+  Index out, in, tap_d, tap_h, tap_w;
+};
+
+// One panel: [tap][in][kPanel] from w, whose output channels are `step` apart.
+void pack_panel(const Conv& s, const float* w, const Strides& t, Index inputs, Index outputs, float* panel) {
+  for (Index d = 0; d < s.kd; ++d)
+    for (Index h = 0; h < s.kh; ++h)
+      for (Index k = 0; k < s.kw; ++k) {
+        const float* tap = w + d * t.tap_d + h * t.tap_h + k * t.tap_w;
+        for (Index c = 0; c < inputs; ++c, panel += kPanel) {
+          const float* from = tap + c * t.in;
+          if (t.out == 1)
+            for (Index o = 0; o < outputs; ++o) panel[o] = from[o];
+          else
+            for (Index o = 0; o < outputs; ++o) panel[o] = from[o * t.out];
+          for (Index o = outputs; o < kPanel; ++o) panel[o] = 0;
+        }
+      }
+}
+
+}  // namespace
+
+void planes_to_pixels(const float* planes, Index plane_step, Index channels, Index count, float* pixels) {
+  for (Index c0 = 0; c0 < channels; c0 += kBlock) {
+    const Index c1 = least(channels, c0 + kBlock);
+    for (Index i = 0; i < count; ++i)
+      for (Index c = c0; c < c1; ++c) pixels[i * channels + c] = planes[c * plane_step + i];
+  }
+}
+
+void pixels_to_planes(const float* pixels, Index channels, Index count, float* planes, Index plane_step) {
+  for (Index i0 = 0; i0 < count; i0 += kBlock) {
+    const Index i1 = least(count, i0 + kBlock);
+    for (Index c = 0; c < channels; ++c)
+      for (Index i = i0; i < i1; ++i) planes[c * plane_step + i] = pixels[i * channels + c];
+  }
+}
+
+void conv_pack(const Conv& s, Packing packing, const float* w, float* packed, Index begin, Index end) {
+  const Index taps = s.kd * s.kh * s.kw;
+  Index inputs = s.ci / s.groups, outputs = s.co / s.groups, group_step = outputs * s.w_co;
+  Strides t = {s.w_co, s.w_ci, s.w_d, s.w_h, s.w_w};
+  if (packing == Packing::transposed) {
+    const Index exchanged = inputs;
+    inputs = outputs, outputs = exchanged;
+    t.out = s.w_ci, t.in = s.w_co;
+  } else if (packing == Packing::depthwise) {
+    inputs = 1, outputs = s.groups, group_step = 0;
+  }
+  const Index a_group = (outputs + kPanel - 1) / kPanel;
+  for (Index p = begin; p < end; ++p) {
+    const Index o = p % a_group * kPanel;
+    pack_panel(s, w + p / a_group * group_step + o * t.out, t, inputs, least<Index>(kPanel, outputs - o),
+               packed + p * taps * inputs * kPanel);
+  }
+}
+
+}  // namespace tapwise::ISA

@@ -1,0 +1,197 @@
+// rows.h — walks the output pixels of a block in runs that share the same taps, for every pass.
+//
+// An axis relates an output position o to the input positions that its taps touch:
+//   forward      in = o * stride - pad + tap * dilation
+//   transposed   in = (o + pad - tap * dilation) / stride, where that divides: the input gradient
+// Transposed with stride s, every s-th output position has the same taps, so a row is walked in s phases: no tap is
+// ever multiplied by an inserted zero. Taps outside the input are left out, never multiplied by padding: 0 * inf is
+// NaN.
+#pragma once
+
+#include "gemm.h"
+
+namespace tapwise::ISA {
+namespace {
+
+struct Axis {
+  Index out, in, k, stride, dilation, pad;
+};
+
+// The side of a convolution that a pass reads from and the one that it writes to: x and y, or dy and dx.
+struct Sides {
+  bool transposed;
+  Layout layout;
+  Index n, groups, from_channels, to_channels;  // channels per group
+  Axis d, h, w;
+};
+
+TAPWISE_INLINE Sides forward_sides(const Conv& s) {
+  return {false,
+          s.layout,
+          s.n,
+          s.groups,
+          s.ci / s.groups,
+          s.co / s.groups,
+          {s.od, s.id, s.kd, s.sd, s.dil_d, s.pf},
+          {s.oh, s.ih, s.kh, s.sh, s.dil_h, s.pt},
+          {s.ow, s.iw, s.kw, s.sw, s.dil_w, s.pl}};
+}
+
+TAPWISE_INLINE Sides transposed_sides(const Conv& s) {
+  return {true,
+          s.layout,
+          s.n,
+          s.groups,
+          s.co / s.groups,
+          s.ci / s.groups,
+          {s.id, s.od, s.kd, s.sd, s.dil_d, s.pf},
+          {s.ih, s.oh, s.kh, s.sh, s.dil_h, s.pt},
+          {s.iw, s.ow, s.kw, s.sw, s.dil_w, s.pl}};
+}
+
+// A block of output pixels of one image.
+struct Block {
+  Index image, d, h0, h1, w0, w1;
+};
+
+// One image as pixels of contiguous channels: the array itself, or a copy of the part that a task reads.
+struct Region {
+  const float* data;  // of position (0, 0, 0), which may lie outside a copied part
+  Index d_step, h_step, w_step;
+  Index channel;  // the first one
+};
+
+struct Tap {
+  Index index;
+  Index in;  // input position at output position 0 of the phase
+};
+
+// The taps of output position o that touch the input, at most axis.k.
+TAPWISE_INLINE Index taps_at(const Axis& axis, bool transposed, Index o, Tap* taps) {
+  Index count = 0;
+  for (Index t = 0; t < axis.k; ++t) {
+    Index in;
+    if (!transposed) {
+      in = o * axis.stride - axis.pad + t * axis.dilation;
+    } else {
+      const Index numerator = o + axis.pad - t * axis.dilation;
+      if (numerator % axis.stride != 0) continue;
+      in = numerator / axis.stride;
+    }
+    if (in >= 0 && in < axis.in) taps[count++] = {t, in};
+  }
+  return count;
+}
+
+// The taps of a column phase, wherever they lie; valid_columns says where they touch the input.
+TAPWISE_INLINE Index column_taps(const Axis& axis, bool transposed, Index o, Tap* taps) {
+  Index count = 0;
+  for (Index t = 0; t < axis.k; ++t) {
+    if (!transposed) {
+      taps[count++] = {t, o * axis.stride - axis.pad + t * axis.dilation};
+    } else {
+      const Index numerator = o + axis.pad - t * axis.dilation;
+      if (numerator % axis.stride == 0) taps[count++] = {t, numerator / axis.stride};
+    }
+  }
+  return count;
+}
+
+TAPWISE_INLINE Index ceil_divide(Index a, Index b) {
+  return a > 0 ? (a + b - 1) / b : -(-a / b);
+}
+
+struct Scratch {
+  Tap* rows;          // kd * kh
+  Tap* columns;       // kw
+  Tap* taps;          // kd
+  Segment* segments;  // kd * kh * kw
+  float* rest;
+};
+
+// Carves the walk's own arrays out of a task's scratch; plan.cpp sizes it.
+TAPWISE_INLINE Scratch carve(const Sides& s, float* scratch) {
+  Scratch c;
+  c.rows = reinterpret_cast<Tap*>(scratch);
+  c.columns = c.rows + s.d.k * s.h.k;
+  c.taps = c.columns + s.w.k;
+  c.segments = reinterpret_cast<Segment*>(c.taps + most(s.d.k, s.h.k));
+  float* end = reinterpret_cast<float*>(c.segments + s.d.k * s.h.k * s.w.k);
+  c.rest = scratch + (end - scratch + 15) / 16 * 16;
+  return c;
+}
+
+// The taps of output row h at depth d: index of (kd, kh) and offset of the input row.
+TAPWISE_INLINE Index row_taps(const Sides& s, const Region& from, Index d, Index h, const Scratch& c) {
+  const Index depths = taps_at(s.d, s.transposed, d, c.taps);
+  Index count = 0;
+  for (Index i = 0; i < depths; ++i) {
+    const Tap depth = c.taps[i];
+    const Index rows = taps_at(s.h, s.transposed, h, c.rows + count);
+    for (Index j = count; j < count + rows; ++j)
+      c.rows[j] = {depth.index * s.h.k + c.rows[j].index, depth.in * from.d_step + c.rows[j].in * from.h_step};
+    count += rows;
+  }
+  return count;
+}
+
+// Segments of column j of a phase whose columns advance the input by `step`; neighbouring taps merge where both
+// operands continue. channel_rows is from_channels, or 1 for depthwise.
+TAPWISE_INLINE Index make_segments(const Sides& s, const Region& from, Index channel_rows, const Scratch& c, Index rows,
+                                   Index columns, Index j, Index step, bool merge) {
+  Index count = 0;
+  for (Index r = 0; r < rows; ++r) {
+    for (Index t = 0; t < columns; ++t) {
+      const Index in = c.columns[t].in + j * step;
+      if (in < 0 || in >= s.w.in) continue;
+      const Segment next = {c.rows[r].in + in * from.w_step,
+                            (c.rows[r].index * s.w.k + c.columns[t].index) * channel_rows, channel_rows};
+      Segment* last = c.segments + count - 1;
+      if (merge && count > 0 && last->a + last->k == next.a && last->b + last->k == next.b)
+        last->k += next.k;
+      else
+        c.segments[count++] = next;
+    }
+  }
+  return count;
+}
+
+// Columns [first, last) of a phase where all its taps touch the input.
+struct Columns {
+  Index first, last;
+};
+TAPWISE_INLINE Columns interior(const Axis& axis, const Tap* taps, Index count, Index step, Index columns) {
+  Index lowest = 0, highest = axis.in - 1;
+  for (Index t = 0; t < count; ++t) {
+    lowest = t == 0 ? taps[t].in : least(lowest, taps[t].in);
+    highest = t == 0 ? taps[t].in : most(highest, taps[t].in);
+  }
+  if (count == 0) return {0, columns};
+  const Index first = most<Index>(0, ceil_divide(-lowest, step));
+  const Index last = least(columns, ceil_divide(axis.in - highest, step));
+  return last > first ? Columns{first, last} : Columns{columns, columns};
+}
+
+// Calls visit(run, h, w, w_step) for every run of the block: run.pixels outputs at row h, columns w, w + w_step, ...
+template <class Visit>
+TAPWISE_INLINE void for_each_run(const Sides& s, const Block& block, const Region& from, Index channel_rows, bool merge,
+                                 const Scratch& c, const Visit& visit) {
+  const Index phases = s.transposed ? s.w.stride : 1, step = s.transposed ? 1 : s.w.stride;
+  for (Index h = block.h0; h < block.h1; ++h) {
+    const Index rows = row_taps(s, from, block.d, h, c);
+    for (Index phase = 0; phase < phases && block.w0 + phase < block.w1; ++phase) {
+      const Index w = block.w0 + phase, total = (block.w1 - w + phases - 1) / phases;
+      const Index columns = column_taps(s.w, s.transposed, w, c.columns);
+      const Columns whole = interior(s.w, c.columns, columns, step, total);
+      for (Index j = 0; j < total;) {
+        const Index pixels = j == whole.first ? whole.last - whole.first : 1;
+        const Index segments = make_segments(s, from, channel_rows, c, rows, columns, j, step, merge);
+        visit(Run{from.data, step * from.w_step, c.segments, segments, pixels}, h, w + j * phases, phases);
+        j += pixels;
+      }
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tapwise::ISA

@@ -1,0 +1,105 @@
+#include "ops.h"
+
+#include <algorithm>
+#include <chrono>
+
+#include "scratch.h"
+#include "subnormals.h"
+#include "threads.h"
+
+namespace tapwise {
+namespace {
+
+constexpr Index kPackFloats = 32 * 1024;  // of one chunk of packing
+
+// Panels of w in this thread's shared scratch.
+const float* packed_weights(const Conv& s, Packing packing, const Split& split, const float* w, const Table& t) {
+  float* packed = scratch(Scratch::shared, split.shared_floats);
+  const Index panel_floats = split.shared_floats / std::max<Index>(1, split.panels);
+  parallel_for(split.panels, std::max<Index>(1, kPackFloats / std::max<Index>(1, panel_floats)),
+               [&](Index begin, Index end) {
+                 const FlushSubnormals flush;
+                 t.conv_pack(s, packing, w, packed, begin, end);
+               });
+  return packed;
+}
+
+ConvForward* kernel(const Table& t, const Plan& p, Pass pass) {
+  if (pass == Pass::forward) {
+    if (p.algorithm == Algorithm::im2col) return t.conv_im2col_forward;
+    return p.depthwise ? t.conv_depthwise_forward : t.conv_direct_forward;
+  }
+  if (p.algorithm == Algorithm::im2col) return t.conv_im2col_grad_input;
+  return p.depthwise ? t.conv_depthwise_grad_input : t.conv_direct_grad_input;
+}
+
+void convolve(const Conv& conv, Pass pass, Algorithm algorithm, const float* from, const float* w, const Epilogue& e,
+              float* to) {
+  const Table& t = table();
+  const Conv s = simplified(conv);
+  const Plan p = plan_conv(s, pass, algorithm, t, 1);
+  if (p.split.tasks == 0) return;
+  const Packing packing = p.depthwise             ? Packing::depthwise
+                          : pass == Pass::forward ? Packing::forward
+                                                  : Packing::transposed;
+  const float* packed = packed_weights(s, packing, p.split, w, t);
+  parallel_for(p.split.tasks, 1, [&](Index begin, Index end) {
+    const FlushSubnormals flush;
+    kernel(t, p, pass)(s, p.split, e, from, packed, to, scratch(Scratch::task, p.split.scratch_floats), begin, end);
+  });
+}
+
+}  // namespace
+
+void conv_forward(const Conv& s, Algorithm algorithm, const float* x, const float* w, const Epilogue& e, float* y) {
+  convolve(s, Pass::forward, algorithm, x, w, e, y);
+}
+
+void conv_grad_input(const Conv& s, Algorithm algorithm, const float* dy, const float* w, const Epilogue& e,
+                     float* dx) {
+  convolve(s, Pass::grad_input, algorithm, dy, w, e, dx);
+}
+
+void conv_grad_weight(const Conv& conv, Algorithm algorithm, const float* x, const float* dy, float* dw) {
+  const Table& t = table();
+  const Conv s = simplified(conv);
+  const Plan p = plan_conv(s, Pass::grad_weight, algorithm, t, 1);
+  float* sums = scratch(Scratch::shared, p.split.shared_floats);
+  ConvGradWeight* const run = p.algorithm == Algorithm::im2col ? t.conv_im2col_grad_weight
+                              : p.depthwise                    ? t.conv_depthwise_grad_weight
+                                                               : t.conv_direct_grad_weight;
+  parallel_for(p.split.tasks, 1, [&](Index begin, Index end) {
+    const FlushSubnormals flush;
+    run(s, p.split, x, dy, sums, scratch(Scratch::task, p.split.scratch_floats), begin, end);
+  });
+  const Index rows = s.kd * s.kh * s.kw * (s.ci / s.groups);
+  parallel_for(rows, std::max<Index>(1, kPackFloats / (s.co * p.split.chunks)), [&](Index begin, Index end) {
+    const FlushSubnormals flush;
+    t.conv_unpack_grad_weight(s, p.split.chunks, sums, dw, begin, end);
+  });
+}
+
+void conv_bias_gradient(Index outer, Index channels, Index inner, const float* dy, float* db) {
+  const Table& t = table();
+  const Index grain = inner == 1 ? t.lanes * std::max<Index>(1, kPackFloats / std::max<Index>(1, outer * t.lanes))
+                                 : std::max<Index>(1, kPackFloats / std::max<Index>(1, outer * inner));
+  parallel_for(channels, grain, [&](Index begin, Index end) {
+    const FlushSubnormals flush;
+    t.conv_grad_bias(outer, channels, inner, dy, db, begin, end);
+  });
+}
+
+double measure_fma_peak(Index steps) {
+  const Table& t = table();
+  const Index threads = thread_count();
+  std::atomic<double> operations{0};
+  const auto start = std::chrono::steady_clock::now();
+  parallel_for(threads, 1, [&](Index, Index) {
+    float sink[64];
+    operations.fetch_add(t.fma_peak(steps, sink));
+  });
+  const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
+  return operations.load() / elapsed.count() / 1e9;
+}
+
+}  // namespace tapwise

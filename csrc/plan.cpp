@@ -1,0 +1,226 @@
+#include "plan.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace tapwise {
+namespace {
+
+// Floats that a task may keep close: half of a 1 MiB L2 for what it re-reads, a quarter for gathered columns.
+constexpr Index kBlockFloats = 128 * 1024;
+constexpr Index kColumnFloats = 64 * 1024;
+constexpr Index kCopyFloats = 1024 * 1024;     // 4 MiB: a task's copy of a channels_first part
+constexpr Index kSumFloats = 4 * 1024 * 1024;  // 16 MiB: all private sums of a weight gradient
+constexpr Index kTaskPixels = 224;             // 16 tiles of 14: enough to amortise a panel's first touch
+constexpr Index kTasks = 16;                   // enough for 4 threads with 4 tasks each
+constexpr Index kTaskProducts = 200'000;       // about 5 us of one core: less isn't worth handing over
+
+Index ceil_divide(Index a, Index b) {
+  return (a + b - 1) / b;
+}
+
+struct Side {
+  Index in, out, k, stride, dilation;
+};
+
+// One pass of a convolution as the kernels see it: the side read, the side written, the sizes per group.
+struct Work {
+  bool transposed, depthwise, planes;
+  Index n, groups, from_channels, to_channels;
+  Side d, h, w;
+  Index taps, row_length;  // row_length: products of one output
+  Index panel, panels, group_panels;
+};
+
+Work work_of(const Conv& s, Pass pass, bool depthwise, const Table& t) {
+  Work w;
+  w.transposed = pass == Pass::grad_input;
+  w.depthwise = depthwise;
+  w.planes = s.layout == Layout::channels_first;
+  w.n = s.n;
+  w.groups = s.groups;
+  w.from_channels = (w.transposed ? s.co : s.ci) / s.groups;
+  w.to_channels = (w.transposed ? s.ci : s.co) / s.groups;
+  w.d = {s.id, s.od, s.kd, s.sd, s.dil_d};
+  w.h = {s.ih, s.oh, s.kh, s.sh, s.dil_h};
+  w.w = {s.iw, s.ow, s.kw, s.sw, s.dil_w};
+  if (w.transposed)
+    for (Side* side : {&w.d, &w.h, &w.w}) std::swap(side->in, side->out);
+  w.taps = s.kd * s.kh * s.kw;
+  w.row_length = w.taps * w.from_channels;
+  w.panel = t.panel;
+  w.group_panels = depthwise ? ceil_divide(w.groups, w.panel) : ceil_divide(w.to_channels, w.panel);
+  w.panels = depthwise ? w.group_panels : w.groups * w.group_panels;
+  return w;
+}
+
+// Input positions that `outputs` neighbouring ones may touch, at most.
+Index touched(const Side& s, bool transposed, Index outputs) {
+  const Index span = (s.k - 1) * s.dilation;
+  return std::min(s.in, transposed ? (outputs - 1 + span) / s.stride + 2 : (outputs - 1) * s.stride + span + 1);
+}
+
+Index from_channels_of(const Work& w, Index panels) {
+  if (w.depthwise) return std::min(w.groups, panels * w.panel);
+  return std::min(w.groups, (panels - 1) / w.group_panels + 2) * w.from_channels;
+}
+
+Index to_channels_of(const Work& w, Index panels) {
+  return std::min(w.groups * w.to_channels, panels * w.panel);
+}
+
+Index copy_floats(const Work& w, const Split& s) {
+  if (!w.planes) return 0;
+  return touched(w.d, w.transposed, 1) * touched(w.h, w.transposed, s.rows) * touched(w.w, w.transposed, s.cols) *
+             from_channels_of(w, s.task_panels) +
+         s.rows * s.cols * to_channels_of(w, s.task_panels);
+}
+
+// The walk's own arrays, see carve() in cpu/rows.h: 16-byte taps, 24-byte segments, rounded up to a cache line.
+Index walk_floats(const Work& w) {
+  const Index taps = w.d.k * w.h.k + w.w.k + std::max(w.d.k, w.h.k);
+  return 4 * taps + 6 * w.taps + 32;
+}
+
+void count_blocks(const Work& w, Split& s) {
+  s.row_blocks = ceil_divide(w.h.out, s.rows);
+  s.col_blocks = ceil_divide(w.w.out, s.cols);
+  s.tasks = w.n * w.d.out * s.row_blocks * s.col_blocks * ceil_divide(s.panels, s.task_panels);
+}
+
+// Halves what a task covers until its copies fit.
+void bound_copies(const Work& w, Split& s) {
+  while (copy_floats(w, s) > kCopyFloats) {
+    if (s.task_panels > 1 && s.rows * s.cols <= kTaskPixels)
+      s.task_panels = ceil_divide(s.task_panels, 2);
+    else if (s.rows > 1)
+      s.rows = ceil_divide(s.rows, 2);
+    else if (s.cols > 1)
+      s.cols = ceil_divide(s.cols, 2);
+    else if (s.task_panels > 1)
+      s.task_panels = ceil_divide(s.task_panels, 2);
+    else
+      break;
+  }
+}
+
+Index products(const Work& w) {
+  return w.n * w.groups * w.to_channels * w.d.out * w.h.out * w.w.out * w.row_length /
+         (w.transposed ? w.d.stride * w.h.stride * w.w.stride : 1);
+}
+
+Split split_outputs(const Work& w, bool gathers, Index tile_pixels) {
+  Split s{};
+  s.chunks = 1;
+  s.panels = w.panels;
+  const Index panel_floats = w.row_length * w.panel;
+  s.shared_floats = w.panels * panel_floats;
+  s.cols = std::min(w.w.out, kTaskPixels);
+  if (gathers) s.cols = std::min(s.cols, std::max(tile_pixels, kColumnFloats / w.row_length));
+  s.rows = std::clamp<Index>(kTaskPixels / s.cols, 1, std::max<Index>(1, w.h.out));
+  s.task_panels = std::clamp<Index>(kBlockFloats / panel_floats, 1, std::max<Index>(1, w.panels));
+  bound_copies(w, s);
+  count_blocks(w, s);
+  const Index wanted = std::clamp<Index>(products(w) / kTaskProducts, 1, kTasks);
+  while (s.tasks > 0 && s.tasks < wanted) {
+    if (s.rows > 1)
+      s.rows = ceil_divide(s.rows, 2);
+    else if (s.task_panels > 1)
+      s.task_panels = ceil_divide(s.task_panels, 2);
+    else if (s.cols > 2 * tile_pixels)
+      s.cols = ceil_divide(s.cols, 2);
+    else
+      break;
+    count_blocks(w, s);
+  }
+  s.scratch_floats = walk_floats(w) + copy_floats(w, s) + (gathers ? s.cols * w.row_length : 0) + 16;
+  return s;
+}
+
+Split split_weights(const Work& w, bool gathers, Index tile_pixels) {
+  Split s{};
+  s.panels = w.panels;
+  s.task_panels = gathers || w.depthwise ? std::max<Index>(1, w.panels) : 1;
+  s.cols = std::min(w.w.out, kTaskPixels * 4);
+  if (gathers) s.cols = std::min(s.cols, std::max(tile_pixels, kColumnFloats / w.row_length));
+  const Index row = touched(w.w, false, s.cols) * w.h.stride * from_channels_of(w, s.task_panels) +
+                    s.cols * to_channels_of(w, s.task_panels);
+  s.rows = std::clamp<Index>(kBlockFloats / std::max<Index>(1, row), 1, std::max<Index>(1, w.h.out));
+  bound_copies(w, s);
+  count_blocks(w, s);
+  const Index units = w.n * w.d.out * s.row_blocks * s.col_blocks;
+  const Index panel_blocks = ceil_divide(s.panels, s.task_panels);
+  const Index sums = w.row_length * w.groups * w.to_channels;
+  const Index wanted = std::clamp<Index>(products(w) / kTaskProducts, 1, kTasks);
+  s.chunks =
+      std::clamp<Index>(ceil_divide(wanted, panel_blocks), 1, std::max<Index>(1, std::min(units, kSumFloats / sums)));
+  s.tasks = s.chunks * panel_blocks;
+  s.shared_floats = s.chunks * sums;
+  s.scratch_floats = walk_floats(w) + copy_floats(w, s) + (gathers ? s.cols * w.row_length : 0) + 16;
+  return s;
+}
+
+// What a core of this level sustains on long sums, GFLOP/s at about 3 GHz; only the order of magnitude is portable.
+double core_gflops(const char* isa) {
+  if (!std::strcmp(isa, "avx512")) return 110;
+  if (!std::strcmp(isa, "avx2")) return 80;
+  return 20;
+}
+
+// Long stretches of channels feed the multiply-adds; short ones pay for addressing, depthwise for a load each.
+double efficiency(const Work& w, Pass pass) {
+  if (w.depthwise) return 0.15;
+  const double stretch = static_cast<double>(w.from_channels * (w.groups == 1 && w.w.dilation == 1 ? w.w.k : 1));
+  const double filled = static_cast<double>(w.to_channels) / static_cast<double>(w.group_panels * w.panel);
+  return stretch / (stretch + 8) * filled * (pass == Pass::grad_weight ? 0.7 : 1.0);
+}
+
+bool is_depthwise(const Conv& s) {
+  return s.groups > 1 && s.groups == s.ci && s.groups == s.co;
+}
+
+// im2col where direct's stretches are so short that gathering them pays: one input channel, and few of a group.
+Algorithm choose(const Conv& s, Pass pass) {
+  const Index from = (pass == Pass::grad_input ? s.co : s.ci) / s.groups;
+  return from * s.kw < 8 && s.kh * s.kw * from >= 16 ? Algorithm::im2col : Algorithm::direct;
+}
+
+}  // namespace
+
+Conv simplified(const Conv& conv) {
+  Conv s = conv;
+  const auto shift = [&s] {  // (d, h, 1) to (1, d, h)
+    s.iw = s.ih, s.ow = s.oh, s.kw = s.kh, s.sw = s.sh, s.dil_w = s.dil_h, s.pl = s.pt, s.w_w = s.w_h;
+    s.ih = s.id, s.oh = s.od, s.kh = s.kd, s.sh = s.sd, s.dil_h = s.dil_d, s.pt = s.pf, s.w_h = s.w_d;
+    s.id = s.od = s.kd = s.sd = s.dil_d = 1, s.pf = 0;
+  };
+  for (int i = 0; i < 2 && s.iw == 1 && s.ow == 1 && s.kw == 1 && s.pl == 0; ++i) shift();
+  const auto same_row = [](Index in, Index out, Index k, Index stride, Index pad) {
+    return k == 1 && stride == 1 && pad == 0 && in == out;
+  };
+  if (!same_row(s.iw, s.ow, s.kw, s.sw, s.pl) || !same_row(s.ih, s.oh, s.kh, s.sh, s.pt)) return s;
+  s.iw *= s.ih, s.ow *= s.oh, s.ih = s.oh = 1;
+  if (same_row(s.id, s.od, s.kd, s.sd, s.pf)) s.iw *= s.id, s.ow *= s.od, s.id = s.od = 1;
+  if (s.layout == Layout::channels_last && s.id == 1 && s.od == 1 && s.kd == 1 && s.pf == 0)
+    s.iw *= s.n, s.ow *= s.n, s.n = s.n > 0 ? 1 : 0;
+  return s;
+}
+
+const char* refusal(const Conv&, Algorithm) {
+  return nullptr;
+}  // both do every shape
+
+Plan plan_conv(const Conv& s, Pass pass, Algorithm algorithm, const Table& t, int threads) {
+  Plan p;
+  p.algorithm = algorithm == Algorithm::automatic ? (is_depthwise(s) ? Algorithm::direct : choose(s, pass)) : algorithm;
+  p.depthwise = p.algorithm == Algorithm::direct && is_depthwise(s);
+  const Work w = work_of(s, pass, p.depthwise, t);
+  const bool gathers = p.algorithm == Algorithm::im2col;
+  p.split =
+      pass == Pass::grad_weight ? split_weights(w, gathers, t.tile_pixels) : split_outputs(w, gathers, t.tile_pixels);
+  const double cores = static_cast<double>(std::min<Index>(threads, std::max<Index>(1, p.split.tasks)));
+  p.gflops = core_gflops(t.isa) * cores * efficiency(w, pass);
+  return p;
+}
+
+}  // namespace tapwise

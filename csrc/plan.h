@@ -1,0 +1,30 @@
+// plan.h — decision 2: which algorithm, and how a convolution is cut into tasks.
+//
+// A pure function of shape, pass, algorithm and ISA: never of the number of threads, of a measurement or of the load.
+// So the same call gives the same bits everywhere on that ISA.
+#pragma once
+
+#include "isa.h"
+
+namespace tapwise {
+
+enum class Pass : int { forward, grad_input, grad_weight };
+enum class Algorithm : int { automatic, direct, im2col };
+
+struct Plan {
+  Algorithm algorithm;
+  bool depthwise;  // direct, by the depthwise kernels
+  Split split;
+  double gflops;  // expected, with `threads` threads
+};
+
+// The same convolution with fewer dimensions: (l, 1) becomes (1, l), a pointwise convolution one row.
+Conv simplified(const Conv&);
+
+// nullptr if the algorithm can do the shape, else the reason why not.
+const char* refusal(const Conv&, Algorithm);
+
+// s must be simplified; the algorithm one that can do it.
+Plan plan_conv(const Conv& s, Pass, Algorithm, const Table&, int threads);
+
+}  // namespace tapwise
