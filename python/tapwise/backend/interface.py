@@ -1,0 +1,164 @@
+"""What every backend offers: the same functions with the same arguments, which ops has checked.
+
+x, dy and outputs are C-contiguous, w may be any view, and all arrays of a call share one float type. Outputs are
+written completely and overlap inputs only where it says so. g and p hold all sizes.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+
+if TYPE_CHECKING:
+    from ..ops.geometry import ConvGeometry, PoolGeometry
+
+Array: TypeAlias = npt.NDArray[Any]
+
+
+class PlanFields(TypedDict):
+    """What a backend would do for a convolution; possible are the algorithms that can do the shape."""
+
+    algorithm: str
+    possible: tuple[str, ...]
+    tile: str
+    workspace_bytes: int
+    packed_bytes: int
+    expected_gflops: float | None
+    reason: str
+
+
+class Backend(Protocol):
+    """A module: native, numba or reference."""
+
+    name: str
+    dtypes: tuple[np.dtype[Any], ...]
+
+    def conv(
+        self,
+        x: Array,
+        w: Array,
+        b: Array | None,
+        y: Array,
+        g: ConvGeometry,
+        *,
+        algorithm: str,
+        activation: str | None,
+        alpha: float,
+        residual: Array | None,
+    ) -> None:
+        """y = activation(conv(x, w) + b + residual)."""
+
+    def conv_grad_input(
+        self,
+        dy: Array,
+        w: Array,
+        dx: Array,
+        g: ConvGeometry,
+        *,
+        algorithm: str,
+        b: Array | None = None,
+        activation: str | None = None,
+        alpha: float = 0.0,
+        residual: Array | None = None,
+    ) -> None:
+        """dx = activation(the input gradient + b + residual): a transposed convolution is this."""
+
+    def conv_grad_weight(self, x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str) -> None: ...
+
+    def conv_grad_bias(self, dy: Array, db: Array, channels_last: bool) -> None: ...
+
+    def max_pool(self, x: Array, y: Array, indices: Array | None, p: PoolGeometry) -> None:
+        """indices: int32, flat over the plane of one image and channel; the first of equals, the first NaN."""
+
+    def max_pool_grad(self, dy: Array, indices: Array, dx: Array, p: PoolGeometry) -> None:
+        """p carries shapes only: the indices say where dy goes."""
+
+    def average_pool(self, x: Array, y: Array, p: PoolGeometry) -> None: ...
+
+    def average_pool_grad(self, dy: Array, dx: Array, p: PoolGeometry) -> None: ...
+
+    def activation(self, x: Array, y: Array, kind: str, alpha: float) -> None:
+        """y may be x."""
+
+    def activation_grad(self, dy: Array, y: Array, x: Array | None, dx: Array, kind: str, alpha: float) -> None:
+        """From y, except gelu: from x, which is None for the others. dx may be dy."""
+
+    def softmax(self, x: Array, y: Array) -> None:
+        """Over the last axis of (rows, classes)."""
+
+    def softmax_grad(self, dy: Array, y: Array, dx: Array) -> None: ...
+
+    def softmax_cross_entropy(self, logits: Array, labels: Array, loss: Array) -> None:
+        """logits (n, c), labels int32 (n,) or a distribution (n, c) -> loss (n,)."""
+
+    def softmax_cross_entropy_grad(self, logits: Array, labels: Array, scale: Array, dlogits: Array) -> None:
+        """dlogits[i] = scale[i] * (softmax(logits[i]) * sum(labels[i]) - labels[i])."""
+
+    def batch_norm_statistics(self, x: Array, mean: Array, variance: Array, channels_last: bool) -> None: ...
+
+    def batch_norm(
+        self,
+        x: Array,
+        gamma: Array,
+        beta: Array,
+        mean: Array,
+        variance: Array,
+        y: Array,
+        epsilon: float,
+        channels_last: bool,
+    ) -> None: ...
+
+    def batch_norm_grad(
+        self,
+        dy: Array,
+        x: Array,
+        gamma: Array,
+        mean: Array,
+        variance: Array,
+        dx: Array,
+        dgamma: Array,
+        dbeta: Array,
+        epsilon: float,
+        channels_last: bool,
+    ) -> None:
+        """mean and variance are the batch's own."""
+
+    def dropout(self, x: Array, y: Array, rate: float, seed: int) -> None:
+        """The mask depends on the element's number and the seed only; y may be x."""
+
+    def sgd_update(
+        self, w: Array, dw: Array, velocity: Array | None, learning_rate: float, momentum: float, nesterov: bool
+    ) -> None: ...
+
+    def adam_update(
+        self,
+        w: Array,
+        dw: Array,
+        m: Array,
+        v: Array,
+        learning_rate: float,
+        beta_1: float,
+        beta_2: float,
+        epsilon: float,
+        step: int,
+    ) -> None: ...
+
+    def plan(self, g: ConvGeometry, direction: str, algorithm: str) -> PlanFields:
+        """direction: forward, grad_input or grad_weight. Raises ValueError if the algorithm can't do the shape."""
+
+    def isa_available(self) -> list[str]: ...
+
+    def isa_name(self) -> str: ...
+
+    def isa_use(self, name: str) -> None: ...
+
+    def isa_kernels(self) -> list[str]: ...
+
+    def thread_count(self) -> int: ...
+
+    def set_thread_count(self, n: int) -> None:
+        """n >= 1, or 0: as many as the machine gives this process."""
+
+    def build_info(self) -> dict[str, str]: ...

@@ -1,0 +1,386 @@
+"""The specification: what each operation computes, in NumPy, for any float type. Readable, never optimised.
+
+Both layouts become views with the channels last. Convolutions are sums over taps, and a tap joins only those inputs
+and outputs that it connects: padding is never read, so it adds nothing even where a weight is infinite or NaN.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterator
+from functools import wraps
+from typing import TYPE_CHECKING, Any, ParamSpec
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from ..ops.geometry import ConvGeometry, PoolGeometry
+    from .interface import Array, PlanFields
+
+name = "reference"
+dtypes: tuple[np.dtype[Any], ...] = tuple(map(np.dtype, (np.float16, np.float32, np.float64, np.longdouble)))
+P = ParamSpec("P")
+
+
+def silent(operation: Callable[P, None]) -> Callable[P, None]:
+    """Infinity and NaN are results, not something to warn of."""
+
+    @wraps(operation)
+    def quiet(*args: P.args, **kwargs: P.kwargs) -> None:
+        with np.errstate(all="ignore"):
+            operation(*args, **kwargs)
+
+    return quiet
+
+
+def last(x: Array, channels_last: bool) -> Array:
+    return x if channels_last else np.moveaxis(x, 1, -1)
+
+
+def sizes(shape: tuple[int, ...], channels_last: bool) -> tuple[int, ...]:
+    return shape[1:-1] if channels_last else shape[2:]
+
+
+def images(x: Array, g: ConvGeometry) -> Array:
+    """x, y, dx, dy as (groups, n, *spatial, channels / groups)."""
+    x = last(x, g.channels_last)
+    return np.moveaxis(x.reshape(*x.shape[:-1], g.groups, x.shape[-1] // g.groups), -2, 0)
+
+
+def weights(w: Array, g: ConvGeometry) -> Array:
+    """w, dw as (*k, groups, 1, ..., ci / groups, co / groups): w[tap] is a matrix that images can be multiplied by."""
+    w = w if g.channels_last else np.moveaxis(w, (1, 0), (-2, -1))
+    w = np.moveaxis(w.reshape(*w.shape[:-1], g.groups, w.shape[-1] // g.groups), -2, -3)
+    return np.expand_dims(w, tuple(range(g.rank + 1, 2 * g.rank + 1)))
+
+
+def taps(g: ConvGeometry) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], tuple[slice, ...]]]:
+    """Each tap k with the x and y that it joins: on each axis y[o] and x[o * stride + k * dilation - before]."""
+    kernel = g.w_shape[:-2] if g.channels_last else g.w_shape[2:]
+    axes = [
+        (size, outputs, stride, dilation, before)
+        for size, outputs, stride, dilation, (before, _) in zip(
+            sizes(g.x_shape, g.channels_last), sizes(g.y_shape, g.channels_last),
+            g.strides, g.dilation, g.padding, strict=True,
+        )
+    ]  # fmt: skip
+    for tap in np.ndindex(*kernel):
+        xs, ys = [slice(None), slice(None)], [slice(None), slice(None)]
+        for k, (size, outputs, stride, dilation, before) in zip(tap, axes, strict=True):
+            offset = k * dilation - before
+            first = max(0, -(offset // stride))
+            count = max(0, min(outputs, (size - 1 - offset) // stride + 1) - first)
+            start = first * stride + offset
+            xs.append(slice(start, start + count * stride, stride))
+            ys.append(slice(first, first + count))
+        yield tap, tuple(xs), tuple(ys)
+
+
+@silent
+def conv(
+    x: Array, w: Array, b: Array | None, y: Array, g: ConvGeometry,
+    *, algorithm: str, activation: str | None, alpha: float, residual: Array | None,
+) -> None:  # fmt: skip
+    """y[o] = activation(sum over taps k of x[o * stride + k * dilation - before] w[k] + b + residual)."""
+    plan(g, "forward", algorithm)
+    y[...] = 0
+    x_, w_, y_ = images(x, g), weights(w, g), images(y, g)
+    for tap, xs, ys in taps(g):
+        y_[ys] += x_[xs] @ w_[tap]
+    finish(y, b, residual, activation, alpha, g.channels_last)
+
+
+@silent
+def conv_grad_input(
+    dy: Array, w: Array, dx: Array, g: ConvGeometry,
+    *, algorithm: str, b: Array | None = None, activation: str | None = None, alpha: float = 0.0,
+    residual: Array | None = None,
+) -> None:  # fmt: skip
+    plan(g, "grad_input", algorithm)
+    dx[...] = 0
+    dy_, w_, dx_ = images(dy, g), weights(w, g), images(dx, g)
+    for tap, xs, ys in taps(g):
+        dx_[xs] += dy_[ys] @ w_[tap].swapaxes(-1, -2)
+    finish(dx, b, residual, activation, alpha, g.channels_last)
+
+
+@silent
+def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str) -> None:
+    plan(g, "grad_weight", algorithm)
+    x_, dy_, dw_ = images(x, g), images(dy, g), weights(dw, g)
+    for tap, xs, ys in taps(g):
+        products = x_[xs].swapaxes(-1, -2) @ dy_[ys]
+        dw_[tap] = products.sum(axis=tuple(range(1, g.rank + 1)), keepdims=True)
+
+
+@silent
+def conv_grad_bias(dy: Array, db: Array, channels_last: bool) -> None:
+    dy = last(dy, channels_last)
+    db[...] = dy.sum(axis=tuple(range(dy.ndim - 1)))
+
+
+def finish(
+    y: Array, b: Array | None, residual: Array | None, kind: str | None, alpha: float, channels_last: bool
+) -> None:
+    if b is not None:
+        last(y, channels_last)[...] += b
+    if residual is not None:
+        y += residual
+    if kind is not None:
+        activation(y, y, kind, alpha)
+
+
+def windows(p: PoolGeometry) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...], int]]:
+    """Each output with the inputs in its window and, for averages, the divisor."""
+    inputs, outputs = sizes(p.x_shape, p.channels_last), sizes(p.y_shape, p.channels_last)
+    for output in np.ndindex(*outputs):
+        window, divisor = [slice(None)], 1
+        for axis, (o, size) in enumerate(zip(output, inputs, strict=True)):
+            if p.adaptive:
+                positions = range(o * size // outputs[axis], -(-(o + 1) * size // outputs[axis]))
+                counted = len(positions)
+            else:
+                (before, after), dilation = p.padding[axis], p.dilation[axis]
+                start = o * p.strides[axis] - before
+                positions = range(start, start + p.size[axis] * dilation, dilation)
+                counted = sum(i < size + after for i in positions)
+                positions = positions[-(start // dilation) if start < 0 else 0 :]
+            inside = slice(positions.start, min(positions.stop, size), positions.step)
+            window.append(inside)
+            divisor *= counted if p.count_include_pad else len(range(size)[inside])
+        yield (slice(None), *output), tuple(window), divisor
+
+
+@silent
+def max_pool(x: Array, y: Array, indices: Array | None, p: PoolGeometry) -> None:
+    """argmax takes the first of equals and the first NaN, which is the rule."""
+    x, y = last(x, p.channels_last), last(y, p.channels_last)
+    plane = np.arange(math.prod(x.shape[1:-1]), dtype=np.int32).reshape(x.shape[1:-1])
+    for output, window, _ in windows(p):
+        values = x[window].reshape(x.shape[0], -1, x.shape[-1])
+        first = values.argmax(axis=1)
+        y[output] = np.take_along_axis(values, first[:, None], axis=1)[:, 0]
+        if indices is not None:
+            last(indices, p.channels_last)[output] = plane[window[1:]].ravel()[first]
+
+
+@silent
+def max_pool_grad(dy: Array, indices: Array, dx: Array, p: PoolGeometry) -> None:
+    dx[...] = 0
+    images, channels = np.ogrid[: dx.shape[0], : dx.shape[-1 if p.channels_last else 1]]
+    dx, dy, indices = (last(a, p.channels_last) for a in (dx, dy, indices))
+    for output in np.ndindex(*dy.shape[1:-1]):
+        at = (slice(None), *output)
+        position = np.unravel_index(indices[at], dx.shape[1:-1])
+        dx[(images, *position, channels)] += dy[at]
+
+
+@silent
+def average_pool(x: Array, y: Array, p: PoolGeometry) -> None:
+    x, y = last(x, p.channels_last), last(y, p.channels_last)
+    for output, window, divisor in windows(p):
+        y[output] = x[window].sum(axis=tuple(range(1, x.ndim - 1))) / x.dtype.type(divisor)
+
+
+@silent
+def average_pool_grad(dy: Array, dx: Array, p: PoolGeometry) -> None:
+    dx[...] = 0
+    dx, dy = last(dx, p.channels_last), last(dy, p.channels_last)
+    for output, window, divisor in windows(p):
+        share = dy[output] / dx.dtype.type(divisor)
+        dx[window] += share.reshape(dx.shape[0], *(1,) * (dx.ndim - 2), dx.shape[-1])
+
+
+def sigmoid(x: Array) -> Array:
+    small = np.exp(-np.abs(x))
+    return np.asarray(np.where(x >= 0, 1, small) / (1 + small))
+
+
+def normal_distribution(x: Array) -> Array:
+    """(1 + erf(x / sqrt(2))) / 2, as erfc, which keeps the digits of the lower tail; computed in float64."""
+    erfc = np.frompyfunc(math.erfc, 1, 1)
+    return np.asarray(erfc(x.astype(np.float64) * -math.sqrt(0.5)) / 2, dtype=x.dtype)
+
+
+@silent
+def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
+    if kind == "relu":
+        y[...] = np.where(x < 0, 0, x)
+    elif kind == "leaky_relu":
+        y[...] = np.where(x < 0, x * alpha, x)
+    elif kind == "elu":
+        y[...] = np.where(x > 0, x, np.expm1(x) * alpha)
+    elif kind == "sigmoid":
+        y[...] = sigmoid(x)
+    elif kind == "tanh":
+        y[...] = np.tanh(x)
+    else:
+        y[...] = x * normal_distribution(x)
+
+
+@silent
+def activation_grad(dy: Array, y: Array, x: Array | None, dx: Array, kind: str, alpha: float) -> None:
+    if kind == "relu":
+        dx[...] = np.where(y <= 0, 0, dy)
+    elif kind == "leaky_relu":
+        dx[...] = np.where(y <= 0, dy * alpha, dy)
+    elif kind == "elu":
+        dx[...] = np.where(y <= 0, dy * (y + alpha), dy)
+    elif kind == "sigmoid":
+        dx[...] = dy * y * (1 - y)
+    elif kind == "tanh":
+        dx[...] = dy * (1 - y * y)
+    elif x is not None:
+        dx[...] = dy * (normal_distribution(x) + x * np.exp(x * x / -2) / math.sqrt(2 * math.pi))
+
+
+@silent
+def softmax(x: Array, y: Array) -> None:
+    e = np.exp(x - x.max(axis=1, keepdims=True))
+    y[...] = e / e.sum(axis=1, keepdims=True)
+
+
+@silent
+def softmax_grad(dy: Array, y: Array, dx: Array) -> None:
+    dx[...] = y * (dy - (dy * y).sum(axis=1, keepdims=True))
+
+
+def distribution(labels: Array, logits: Array) -> Array:
+    """Class numbers as rows with a single one."""
+    return labels if labels.ndim == 2 else np.eye(logits.shape[1], dtype=logits.dtype)[labels]
+
+
+@silent
+def softmax_cross_entropy(logits: Array, labels: Array, loss: Array) -> None:
+    """loss[i] = sum over classes of -labels[i] log softmax(logits[i]); a class of label 0 adds nothing."""
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_softmax = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    labels = distribution(labels, logits)
+    loss[...] = -np.where(labels == 0, 0, labels * log_softmax).sum(axis=1)
+
+
+@silent
+def softmax_cross_entropy_grad(logits: Array, labels: Array, scale: Array, dlogits: Array) -> None:
+    labels = distribution(labels, logits)
+    softmax(logits, dlogits)
+    dlogits *= labels.sum(axis=1, keepdims=True)
+    dlogits -= labels
+    dlogits *= scale[:, None]
+
+
+@silent
+def batch_norm_statistics(x: Array, mean: Array, variance: Array, channels_last: bool) -> None:
+    x = last(x, channels_last)
+    x = x.reshape(-1, x.shape[-1])
+    mean[...] = x.mean(axis=0)
+    variance[...] = x.var(axis=0)
+
+
+@silent
+def batch_norm(
+    x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, y: Array, epsilon: float, channels_last: bool
+) -> None:
+    x, y = last(x, channels_last), last(y, channels_last)
+    y[...] = gamma * (x - mean) / np.sqrt(variance + x.dtype.type(epsilon)) + beta
+
+
+@silent
+def batch_norm_grad(
+    dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, dx: Array, dgamma: Array, dbeta: Array,
+    epsilon: float, channels_last: bool,
+) -> None:  # fmt: skip
+    """mean and variance depend on x too, so dx loses its components along 1 and along normal."""
+    dy, x, dx = (last(a, channels_last) for a in (dy, x, dx))
+    axes, count = tuple(range(x.ndim - 1)), x.dtype.type(x.size // x.shape[-1])
+    deviation = np.sqrt(variance + x.dtype.type(epsilon))
+    normal = (x - mean) / deviation
+    dbeta[...] = dy.sum(axis=axes)
+    dgamma[...] = (dy * normal).sum(axis=axes)
+    dx[...] = gamma / deviation * (dy - dbeta / count - normal * (dgamma / count))
+
+
+def mix(h: Array) -> Array:
+    """MurmurHash3's finalizer: every bit of h reaches every bit of the result."""
+    h = (h ^ (h >> np.uint32(16))) * np.uint32(0x85EBCA6B)
+    h = (h ^ (h >> np.uint32(13))) * np.uint32(0xC2B2AE35)
+    return np.asarray(h ^ (h >> np.uint32(16)))
+
+
+@silent
+def dropout(x: Array, y: Array, rate: float, seed: int) -> None:
+    """Element i stays, divided by 1 - rate, if its hash is >= rate * 2^32."""
+    number = np.arange(x.size, dtype=np.uint64).astype(np.uint32).reshape(x.shape)
+    h = mix(mix(number ^ np.uint32(seed & 0xFFFFFFFF)) + np.uint32(seed >> 32))
+    y[...] = np.where(h >= np.uint32(int(rate * 2**32)), x * x.dtype.type(1 / (1 - rate)), 0)
+
+
+@silent
+def sgd_update(
+    w: Array, dw: Array, velocity: Array | None, learning_rate: float, momentum: float, nesterov: bool
+) -> None:
+    step = dw * w.dtype.type(-learning_rate)
+    if velocity is not None:
+        velocity[...] = velocity * w.dtype.type(momentum) + step
+        step = velocity * w.dtype.type(momentum) + step if nesterov else velocity
+    w += step
+
+
+@silent
+def adam_update(
+    w: Array, dw: Array, m: Array, v: Array,
+    learning_rate: float, beta_1: float, beta_2: float, epsilon: float, step: int,
+) -> None:  # fmt: skip
+    size = learning_rate * math.sqrt(1 - beta_2**step) / (1 - beta_1**step)
+    real = w.dtype.type
+    m += (dw - m) * real(1 - beta_1)
+    v += (dw * dw - v) * real(1 - beta_2)
+    w -= real(size) * m / (np.sqrt(v) + real(epsilon))
+
+
+def plan(g: ConvGeometry, direction: str, algorithm: str) -> PlanFields:
+    if algorithm not in ("auto", "direct"):
+        raise ValueError(f"algorithm must be auto or direct on the reference backend, got {algorithm!r}")
+    product = {"forward": g.y_shape, "grad_input": g.x_shape, "grad_weight": g.w_shape}[direction]
+    return {
+        "algorithm": "direct",
+        "possible": ("direct",),
+        "tile": "one tap",
+        "workspace_bytes": 4 * math.prod(product),
+        "packed_bytes": 0,
+        "expected_gflops": None,
+        "reason": "the reference sums over taps in NumPy, whatever the shape",
+    }
+
+
+def isa_available() -> list[str]:
+    return ["numpy"]
+
+
+def isa_name() -> str:
+    return "numpy"
+
+
+def isa_use(name: str) -> None:
+    if name != "numpy":
+        raise ValueError(f"isa must be numpy on the reference backend, got {name!r}")
+
+
+def isa_kernels() -> list[str]:
+    return []
+
+
+threads = 1
+
+
+def thread_count() -> int:
+    """What was asked for. The loops run in the caller; NumPy's BLAS has threads of its own."""
+    return threads
+
+
+def set_thread_count(n: int) -> None:
+    global threads
+    threads = max(n, 1)
+
+
+def build_info() -> dict[str, str]:
+    return {"numpy": np.__version__}

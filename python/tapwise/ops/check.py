@@ -1,0 +1,135 @@
+"""What an array must be before an operation starts: nothing is cast, copied or written when one is refused."""
+
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from .geometry import Shape
+
+Array: TypeAlias = npt.NDArray[Any]
+DType: TypeAlias = np.dtype[Any]
+
+ALGORITHMS = ("auto", "direct", "im2col")
+LATER = ("winograd", "winograd-2x2", "winograd-4x4", "winograd-6x6")
+ACCURACIES = ("strict", "default", "fast")
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu")
+ALPHA = {"leaky_relu": 0.2, "elu": 1.0}
+
+
+def as_array(x: Any, name: str) -> Array:
+    """x itself, or its memory as a NumPy array: through DLPack, else the buffer protocol. Never a copy."""
+    if type(x) is np.ndarray:
+        return x
+    if isinstance(x, np.ma.MaskedArray):
+        raise TypeError(f"{name} must not be a masked array, got {type(x).__name__}")
+    if isinstance(x, np.ndarray):
+        return x.view(np.ndarray)
+    try:
+        return np.from_dlpack(x) if hasattr(x, "__dlpack__") else np.asarray(memoryview(x))
+    except (TypeError, BufferError, RuntimeError) as error:
+        raise TypeError(
+            f"{name} must be an array in this machine's memory (NumPy, DLPack or the buffer protocol), "
+            f"got {type(x).__name__}: {error}"
+        ) from None
+
+
+def refuse_dtype(name: str, dtype: DType, *wanted: DType) -> None:
+    if dtype not in wanted:
+        raise TypeError(f"{name} must be {' or '.join(map(str, wanted))}, got {dtype}")
+
+
+def refuse_layout(x: Array, name: str) -> None:
+    if not x.flags.c_contiguous:
+        raise ValueError(f"{name} must be C-contiguous, got strides {x.strides}: pass np.ascontiguousarray({name})")
+    refuse_unaligned(x, name)
+
+
+def refuse_unaligned(x: Array, name: str) -> None:
+    if not x.flags.aligned:
+        raise ValueError(
+            f"{name} must be aligned to its elements, got an address off by {x.ctypes.data % x.itemsize} "
+            f"bytes: pass {name}.copy()"
+        )
+
+
+def source(x: Any, name: str, dtypes: tuple[DType, ...]) -> Array:
+    """The array that sets the float type of a call: contiguous, of one of dtypes."""
+    array = as_array(x, name)
+    if array.dtype is not dtypes[0]:
+        refuse_dtype(name, array.dtype, *dtypes)
+    flags = array.flags
+    if not (flags.c_contiguous and flags.aligned):
+        refuse_layout(array, name)
+    return array
+
+
+def weight(w: Any, dtype: DType) -> Array:
+    """Any view of the call's float type."""
+    array = as_array(w, "w")
+    if array.dtype is not dtype:
+        refuse_dtype("w", array.dtype, dtype)
+    if not array.flags.aligned:
+        refuse_unaligned(array, "w")
+    return array
+
+
+def shaped(x: Any, name: str, shape: Shape, dtype: DType) -> Array:
+    """A contiguous array of exactly this shape and type."""
+    x = source(x, name, (dtype,))
+    if x.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {x.shape}")
+    return x
+
+
+def written(x: Any, name: str, shape: Shape, dtype: DType, /, **inputs: Array | None) -> Array:
+    """An array to write to: contiguous, of exactly this shape and type, apart from the memory of the inputs."""
+    x = shaped(x, name, shape, dtype)
+    if not x.flags.writeable:
+        raise ValueError(f"{name} must be writeable, got a read-only array")
+    for other, array in inputs.items():
+        if array is not None and np.may_share_memory(x, array):
+            raise ValueError(f"{name} must not overlap {other}, got memory of both")
+    return x
+
+
+def elementwise(out: Any, x: Array, /, **inputs: Array | None) -> Array:
+    """The result of an operation in which element i of x is read before element i of out is written: out may be x."""
+    if out is None:
+        return np.empty(x.shape, x.dtype)
+    y = written(out, "out", x.shape, x.dtype, **inputs)
+    if y.ctypes.data != x.ctypes.data and np.may_share_memory(y, x):
+        raise ValueError("out must be x or apart from it, got memory that overlaps in part")
+    return y
+
+
+def refuse_choice(algorithm: str, accuracy: str) -> None:
+    if algorithm in LATER:
+        raise ValueError(f"algorithm {algorithm!r} is not in this version: have {', '.join(ALGORITHMS)}")
+    if algorithm not in ALGORITHMS:
+        raise ValueError(f"algorithm must be one of {', '.join(ALGORITHMS)}, got {algorithm!r}")
+    if accuracy not in ACCURACIES:
+        raise ValueError(f"accuracy must be one of {', '.join(ACCURACIES)}, got {accuracy!r}")
+
+
+def activation_alpha(kind: str | None, alpha: float | None) -> tuple[str | None, float]:
+    """The kind, None for "linear", and its parameter: leaky_relu's slope, elu's alpha."""
+    if kind is None or kind == "linear":
+        kind = None
+    elif kind not in ACTIVATIONS:
+        raise ValueError(f"activation must be None, linear, {', '.join(ACTIVATIONS)}, got {kind!r}")
+    if alpha is None:
+        return kind, ALPHA.get(kind, 0.0) if kind else 0.0
+    if kind not in ALPHA:
+        raise ValueError(f"alpha must be given to {' or '.join(ALPHA)} only, got alpha={alpha} for {kind}")
+    return kind, number(alpha, "alpha", 0.0)
+
+
+def number(value: Any, name: str, least: float, below: float = float("inf")) -> float:
+    try:
+        real = float(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name} must be a number, got {value!r}") from None
+    if not least <= real < below:
+        raise ValueError(f"{name} must be >= {least:g} and < {below:g}, got {real:g}")
+    return real

@@ -1,0 +1,184 @@
+"""Convolution, its gradients and its transpose, with 1, 2 or 3 spatial dimensions."""
+
+from typing import Any
+
+import numpy as np
+
+from ..backend import current
+from .check import (
+    ACCURACIES,
+    ALGORITHMS,
+    Array,
+    activation_alpha,
+    refuse_choice,
+    shaped,
+    source,
+    weight,
+    written,
+)
+from .geometry import Padding, Shape, Sizes, conv_geometry, conv_transpose_geometry, is_channels_last
+
+
+def conv(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    *,
+    strides: Sizes = 1,
+    padding: Padding = "valid",
+    dilation: Sizes = 1,
+    groups: int | None = None,
+    data_format: str = "channels_last",
+    algorithm: str = "auto",
+    accuracy: str = "default",
+    activation: str | None = None,
+    alpha: float | None = None,
+    residual: Any = None,
+    out: Any = None,
+) -> Array:
+    """Cross-correlate x with w, add b and residual, apply the activation.
+
+    x (n, *spatial, ci), w (*k, ci // groups, co), b (co,) -> y (n, *o, co); channels_first: x (n, ci, *spatial),
+    w (co, ci // groups, *k) -> y (n, co, *o). residual is laid out as y. w may be any view; the rest is contiguous.
+    padding: "valid", "same" (TensorFlow's), "same_lower", "causal", an integer, one per axis, (before, after) per axis.
+    alpha is the slope of leaky_relu (0.2) or the alpha of elu (1.0).
+    Raises TypeError on another dtype, ValueError on sizes that don't fit.
+    """
+    backend = current()
+    if algorithm not in ALGORITHMS or accuracy not in ACCURACIES:
+        refuse_choice(algorithm, accuracy)
+    x = source(x, "x", backend.dtypes)
+    dtype = x.dtype
+    w = weight(w, dtype)
+    g = conv_geometry(x.shape, w.shape, strides, padding, dilation, groups, data_format)
+    y_shape = g.y_shape
+    if b is not None:
+        b = shaped(b, "b", (y_shape[-1] if g.channels_last else y_shape[1],), dtype)
+    if residual is not None:
+        residual = shaped(residual, "residual", y_shape, dtype)
+    kind, slope = activation_alpha(activation, alpha)
+    if out is None:
+        y = np.empty(y_shape, dtype)
+    else:
+        y = written(out, "out", y_shape, dtype, x=x, w=w, b=b, residual=residual)
+    backend.conv(x, w, b, y, g, algorithm=algorithm, activation=kind, alpha=slope, residual=residual)
+    return y
+
+
+def conv_grad_input(
+    dy: Any,
+    w: Any,
+    x_shape: Shape,
+    *,
+    strides: Sizes = 1,
+    padding: Padding = "valid",
+    dilation: Sizes = 1,
+    groups: int | None = None,
+    data_format: str = "channels_last",
+    algorithm: str = "auto",
+    accuracy: str = "default",
+    out: Any = None,
+) -> Array:
+    """The gradient of conv with respect to x: dy (n, *o, co), w (*k, ci // groups, co) -> dx of x_shape.
+
+    Raises TypeError on another dtype, ValueError on sizes that don't fit.
+    """
+    backend = current()
+    if algorithm not in ALGORITHMS or accuracy not in ACCURACIES:
+        refuse_choice(algorithm, accuracy)
+    dy = source(dy, "dy", backend.dtypes)
+    w = weight(w, dy.dtype)
+    g = conv_geometry(x_shape, w.shape, strides, padding, dilation, groups, data_format)
+    if dy.shape != g.y_shape:
+        raise ValueError(f"dy must have shape {g.y_shape}, got {dy.shape}")
+    dx = np.empty(g.x_shape, dy.dtype) if out is None else written(out, "out", g.x_shape, dy.dtype, dy=dy, w=w)
+    backend.conv_grad_input(dy, w, dx, g, algorithm=algorithm)
+    return dx
+
+
+def conv_grad_weight(
+    x: Any,
+    dy: Any,
+    w_shape: Shape,
+    *,
+    strides: Sizes = 1,
+    padding: Padding = "valid",
+    dilation: Sizes = 1,
+    groups: int | None = None,
+    data_format: str = "channels_last",
+    algorithm: str = "auto",
+    accuracy: str = "default",
+    out: Any = None,
+) -> Array:
+    """The gradient of conv with respect to w: x (n, *spatial, ci), dy (n, *o, co) -> dw of w_shape.
+
+    Raises TypeError on another dtype, ValueError on sizes that don't fit.
+    """
+    backend = current()
+    if algorithm not in ALGORITHMS or accuracy not in ACCURACIES:
+        refuse_choice(algorithm, accuracy)
+    x = source(x, "x", backend.dtypes)
+    g = conv_geometry(x.shape, w_shape, strides, padding, dilation, groups, data_format)
+    dy = shaped(dy, "dy", g.y_shape, x.dtype)
+    dw = np.empty(g.w_shape, x.dtype) if out is None else written(out, "out", g.w_shape, x.dtype, x=x, dy=dy)
+    backend.conv_grad_weight(x, dy, dw, g, algorithm=algorithm)
+    return dw
+
+
+def conv_grad_bias(dy: Any, *, data_format: str = "channels_last", out: Any = None) -> Array:
+    """The gradient of conv with respect to b: dy (n, *o, co) -> db (co,), its sum over all but the channels."""
+    backend = current()
+    dy = source(dy, "dy", backend.dtypes)
+    channels_last = is_channels_last(data_format)
+    if dy.ndim < 2:
+        raise ValueError(f"dy must have at least 2 dimensions, got shape {dy.shape}")
+    shape = (dy.shape[-1 if channels_last else 1],)
+    db = np.empty(shape, dy.dtype) if out is None else written(out, "out", shape, dy.dtype, dy=dy)
+    backend.conv_grad_bias(dy, db, channels_last)
+    return db
+
+
+def conv_transpose(
+    x: Any,
+    w: Any,
+    b: Any = None,
+    *,
+    strides: Sizes = 1,
+    padding: Padding = "valid",
+    output_padding: Sizes | None = None,
+    dilation: Sizes = 1,
+    groups: int | None = None,
+    data_format: str = "channels_last",
+    algorithm: str = "auto",
+    accuracy: str = "default",
+    activation: str | None = None,
+    alpha: float | None = None,
+    residual: Any = None,
+    out: Any = None,
+) -> Array:
+    """The input gradient of a convolution, with b, residual and activation: each x adds a kernel to y, strides apart.
+
+    x (n, *spatial, ci), w (*k, co // groups, ci) as in Keras, b (co,) -> y (n, *o, co); channels_first:
+    x (n, ci, *spatial), w (ci, co // groups, *k) as in PyTorch -> y (n, co, *o). groups=None is 1.
+    Sizes: Keras' rules for padding "valid" and "same", PyTorch's for numbers; see geometry.transpose_padding.
+    Raises TypeError on another dtype, ValueError on sizes that don't fit.
+    """
+    backend = current()
+    if algorithm not in ALGORITHMS or accuracy not in ACCURACIES:
+        refuse_choice(algorithm, accuracy)
+    x = source(x, "x", backend.dtypes)
+    dtype = x.dtype
+    w = weight(w, dtype)
+    g = conv_transpose_geometry(x.shape, w.shape, strides, padding, output_padding, dilation, groups, data_format)
+    y_shape = g.x_shape
+    if b is not None:
+        b = shaped(b, "b", (y_shape[-1] if g.channels_last else y_shape[1],), dtype)
+    if residual is not None:
+        residual = shaped(residual, "residual", y_shape, dtype)
+    kind, slope = activation_alpha(activation, alpha)
+    if out is None:
+        y = np.empty(y_shape, dtype)
+    else:
+        y = written(out, "out", y_shape, dtype, x=x, w=w, b=b, residual=residual)
+    backend.conv_grad_input(x, w, y, g, algorithm=algorithm, b=b, activation=kind, alpha=slope, residual=residual)
+    return y

@@ -1,0 +1,70 @@
+"""What the backend in use would do for a convolution, without doing it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from .backend import current
+from .ops.check import refuse_choice
+from .ops.geometry import Padding, Shape, Sizes, conv_geometry
+
+DIRECTIONS = ("forward", "grad_input", "grad_weight")
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What runs for a convolution, and why.
+
+    possible: the algorithms that can do this shape. tile: what one step of the innermost kernel computes.
+    workspace_bytes: scratch of the whole call; packed_bytes: weights rearranged for it. expected_gflops: from the cost
+    model, None where there is none.
+    """
+
+    direction: str
+    algorithm: str
+    possible: tuple[str, ...]
+    tile: str
+    workspace_bytes: int
+    packed_bytes: int
+    expected_gflops: float | None
+    reason: str
+    backend: str
+    isa: str
+
+    def __str__(self) -> str:
+        speed = "" if self.expected_gflops is None else f", {self.expected_gflops:.1f} GFLOP/s expected"
+        return (
+            f"{self.direction} by {self.algorithm} on {self.backend} ({self.isa}){speed}\n"
+            f"  because    {self.reason}\n"
+            f"  possible   {', '.join(self.possible)}\n"
+            f"  tile       {self.tile}\n"
+            f"  workspace  {self.workspace_bytes:,} bytes\n"
+            f"  packed     {self.packed_bytes:,} bytes"
+        )
+
+
+def plan(
+    x_shape: Shape,
+    w_shape: Shape,
+    *,
+    strides: Sizes = 1,
+    padding: Padding = "valid",
+    dilation: Sizes = 1,
+    groups: int | None = None,
+    data_format: str = "channels_last",
+    algorithm: str = "auto",
+    accuracy: str = "default",
+    direction: str = "forward",
+) -> Plan:
+    """The plan of conv for these shapes, of conv_grad_input or of conv_grad_weight (direction). Nothing runs.
+
+    Raises ValueError on sizes that don't fit and on an algorithm that can't do them.
+    """
+    refuse_choice(algorithm, accuracy)
+    if direction not in DIRECTIONS:
+        raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
+    backend = current()
+    g = conv_geometry(x_shape, w_shape, strides, padding, dilation, groups, data_format)
+    return Plan(
+        direction=direction, backend=backend.name, isa=backend.isa_name(), **backend.plan(g, direction, algorithm)
+    )
