@@ -15,16 +15,14 @@ struct Plan {
   Algorithm algorithm;
   bool depthwise;  // direct, by the depthwise kernels
   Split split;
-  double gflops;  // expected, with `threads` threads
+  double gflops;       // expected, with `threads` threads
+  const char* reason;  // why this algorithm
 };
 
 // The same convolution with fewer dimensions: (l, 1) becomes (1, l), a pointwise convolution one row.
 Conv simplified(const Conv&);
 
-// nullptr if the algorithm can do the shape, else the reason why not.
-const char* refusal(const Conv&, Algorithm);
-
-// s must be simplified; the algorithm one that can do it.
+// s must be simplified.
 Plan plan_conv(const Conv& s, Pass, Algorithm, const Table&, int threads);
 
 }  // namespace tapwise

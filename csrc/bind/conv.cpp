@@ -156,6 +156,7 @@ py::dict plan(const Geometry& g, const std::string& direction, const std::string
   d["workspace_bytes"] = p.split.scratch_floats * floats;
   d["packed_bytes"] = p.split.shared_floats * floats;
   d["expected_gflops"] = p.gflops;
+  d["reason"] = p.reason;
   return d;
 }
 

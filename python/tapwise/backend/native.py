@@ -1,0 +1,101 @@
+"""The compiled backend: C++ kernels for this CPU, float32.
+
+Each function hands its arrays to the extension, which checks what memory safety needs and lets the GIL go.
+"""
+
+from __future__ import annotations
+
+import os
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from . import _core
+from .interface import Array, PlanFields
+
+if TYPE_CHECKING:
+    from ..ops.geometry import ConvGeometry
+
+name = "native"
+dtypes = (np.dtype(np.float32),)
+ALGORITHMS = ("direct", "im2col")
+
+
+@lru_cache(maxsize=4096)
+def _conv(g: ConvGeometry) -> _core.Geometry:
+    before = [pair[0] for pair in g.padding]
+    return _core.Geometry(g.x_shape, g.w_shape, g.y_shape, g.strides, before, g.dilation, g.groups, g.channels_last)
+
+
+def conv(
+    x: Array,
+    w: Array,
+    b: Array | None,
+    y: Array,
+    g: ConvGeometry,
+    *,
+    algorithm: str,
+    activation: str | None,
+    alpha: float,
+    residual: Array | None,
+) -> None:
+    _core.conv_forward(_conv(g), x, w, b, y, algorithm, activation, alpha, residual)
+
+
+def conv_grad_input(
+    dy: Array,
+    w: Array,
+    dx: Array,
+    g: ConvGeometry,
+    *,
+    algorithm: str,
+    b: Array | None = None,
+    activation: str | None = None,
+    alpha: float = 0.0,
+    residual: Array | None = None,
+) -> None:
+    _core.conv_grad_input(_conv(g), dy, w, b, dx, algorithm, activation, alpha, residual)
+
+
+def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str) -> None:
+    _core.conv_grad_weight(_conv(g), x, dy, dw, algorithm)
+
+
+def conv_grad_bias(dy: Array, db: Array, channels_last: bool) -> None:
+    _core.conv_grad_bias(dy, db, channels_last)
+
+
+def plan(g: ConvGeometry, direction: str, algorithm: str) -> PlanFields:
+    p = _core.plan_conv(_conv(g), direction, algorithm)
+    pixels, channels = p["tile"]
+    rows, columns, panels = p["block"]
+    kernel = "depthwise" if p["depthwise"] else p["algorithm"]
+    return {
+        "algorithm": p["algorithm"],
+        "possible": ALGORITHMS,
+        "tile": f"{kernel}: {pixels} pixels x {channels} channels in registers, "
+        f"{p['tasks']} tasks of {rows} x {columns} pixels x {panels} panels",
+        "workspace_bytes": p["workspace_bytes"],
+        "packed_bytes": p["packed_bytes"],
+        "expected_gflops": p["expected_gflops"],
+        "reason": p["reason"],
+    }
+
+
+isa_available = _core.isa_available
+isa_name = _core.isa_name
+isa_kernels = _core.isa_kernels
+thread_count = _core.thread_count
+set_thread_count = _core.set_thread_count
+build_info = _core.build_info
+
+
+def isa_use(name: str) -> None:
+    if name not in isa_available():
+        raise ValueError(f"isa must be one of {', '.join(isa_available())}, got {name!r}")
+    _core.isa_use(name)
+
+
+if cap := os.environ.get("TAPWISE_ISA"):
+    isa_use(cap)
