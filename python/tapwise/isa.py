@@ -6,7 +6,7 @@ from types import TracebackType
 
 from .backend import current
 
-__all__ = ["available", "kernels", "name", "use"]
+__all__ = ["available", "fma_peak", "kernels", "name", "use"]
 
 
 def available() -> list[str]:
@@ -22,6 +22,14 @@ def name() -> str:
 def kernels() -> list[str]:
     """The kernels of the level in use."""
     return current().isa_kernels()
+
+
+def fma_peak(steps: int = 1 << 23) -> float:
+    """GFLOP/s of multiply-adds in registers on all threads, measured now: what a kernel's speed is a share of.
+
+    NaN where the backend has no such loop.
+    """
+    return current().fma_peak(steps)
 
 
 class use:

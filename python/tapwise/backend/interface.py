@@ -161,4 +161,7 @@ class Backend(Protocol):
     def set_thread_count(self, n: int) -> None:
         """n >= 1, or 0: as many as the machine gives this process."""
 
+    def fma_peak(self, steps: int) -> float:
+        """GFLOP/s of multiply-adds in registers on all threads, measured over `steps`; NaN without such a kernel."""
+
     def build_info(self) -> dict[str, str]: ...

@@ -88,6 +88,7 @@ isa_name = _core.isa_name
 isa_kernels = _core.isa_kernels
 thread_count = _core.thread_count
 set_thread_count = _core.set_thread_count
+fma_peak = _core.fma_peak
 build_info = _core.build_info
 
 

@@ -382,5 +382,9 @@ def set_thread_count(n: int) -> None:
     threads = max(n, 1)
 
 
+def fma_peak(steps: int) -> float:
+    return math.nan
+
+
 def build_info() -> dict[str, str]:
     return {"numpy": np.__version__}
