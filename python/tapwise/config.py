@@ -2,7 +2,6 @@
 
 import os
 import platform
-import sys
 from typing import Any
 
 import numpy as np
@@ -34,7 +33,7 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     if mode == "dicts":
         return config
     for section, entries in config.items():
-        print(section, file=sys.stdout)
+        print(section)
         for key, value in entries.items():
             print(f"  {key:<12} {', '.join(value) if isinstance(value, list) else value}")
     return None

@@ -36,8 +36,11 @@ class set:
 
 
 def _register_with_threadpoolctl() -> None:
-    """Let threadpoolctl, which limits the pools of a process by their libraries, see and limit the extension's."""
+    """Let threadpoolctl see and limit the extension's threads; it knows pools by the libraries they live in."""
     import threadpoolctl
+
+    if not hasattr(threadpoolctl, "register"):  # before 3.3
+        return
 
     class TapwiseController(threadpoolctl.LibController):  # type: ignore[misc]
         user_api = "tapwise"

@@ -82,23 +82,23 @@ class Recorder:
 
     def __getattr__(self, name: str) -> Any:
         value = getattr(self._module, name)
-        if inspect.isfunction(value):
-            value = self._timed(value)
+        declared = getattr(Backend, name, None)
+        if inspect.isfunction(declared):
+            value = self._timed(value, name, inspect.signature(declared))
         setattr(self, name, value)
         return value
 
-    def _timed(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        signature, name = inspect.signature(function), function.__name__
+    def _timed(self, function: Callable[..., Any], name: str, signature: inspect.Signature) -> Callable[..., Any]:
         direction = "forward" if name == "conv" else name.removeprefix("conv_")
 
         def timed(*arguments: Any, **named: Any) -> Any:
             start = perf_counter()
             value = function(*arguments, **named)
             seconds = perf_counter() - start
-            given = signature.bind(*arguments, **named).arguments
+            given = signature.bind(self, *arguments, **named).arguments
             arrays = {key: array for key, array in given.items() if isinstance(array, np.ndarray)}
             algorithm, packed_bytes = "", 0
-            if "algorithm" in given and arrays:
+            if arrays and "algorithm" in given:
                 plan = self._module.plan(given["g"], direction, given["algorithm"])
                 algorithm, packed_bytes = plan["algorithm"], plan["packed_bytes"]
             if arrays:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
 from threading import RLock
@@ -109,6 +110,7 @@ def _start() -> Backend:
         return cast(Backend, _current)
 
 
+@cache  # so it warns once
 def _fastest() -> Backend:
     fastest = available()[0]
     if fastest == "reference":

@@ -157,7 +157,8 @@ def max_pool(x: Array, y: Array, indices: Array | None, p: PoolGeometry) -> None
     x, y = last(x, p.channels_last), last(y, p.channels_last)
     plane = np.arange(math.prod(x.shape[1:-1]), dtype=np.int32).reshape(x.shape[1:-1])
     for output, window, _ in windows(p):
-        values = x[window].reshape(x.shape[0], -1, x.shape[-1])
+        values = x[window]
+        values = values.reshape(x.shape[0], math.prod(values.shape[1:-1]), x.shape[-1])
         first = values.argmax(axis=1)
         y[output] = np.take_along_axis(values, first[:, None], axis=1)[:, 0]
         if indices is not None:
@@ -247,7 +248,7 @@ def softmax_grad(dy: Array, y: Array, dx: Array) -> None:
 
 def distribution(labels: Array, logits: Array) -> Array:
     """Class numbers as rows with a single one."""
-    return labels if labels.ndim == 2 else np.eye(logits.shape[1], dtype=logits.dtype)[labels]
+    return labels if labels.ndim == 2 else (labels[:, None] == np.arange(logits.shape[1])).astype(logits.dtype)
 
 
 @silent
@@ -271,9 +272,9 @@ def softmax_cross_entropy_grad(logits: Array, labels: Array, scale: Array, dlogi
 @silent
 def batch_norm_statistics(x: Array, mean: Array, variance: Array, channels_last: bool) -> None:
     x = last(x, channels_last)
-    x = x.reshape(-1, x.shape[-1])
-    mean[...] = x.mean(axis=0)
-    variance[...] = x.var(axis=0)
+    axes = tuple(range(x.ndim - 1))
+    mean[...] = x.mean(axis=axes)
+    variance[...] = x.var(axis=axes)
 
 
 @silent

@@ -56,8 +56,9 @@ def refuse_unaligned(x: Array, name: str) -> None:
 def source(x: Any, name: str, dtypes: tuple[DType, ...]) -> Array:
     """The array that sets the float type of a call: contiguous, of one of dtypes."""
     array = as_array(x, name)
-    if array.dtype is not dtypes[0]:
-        refuse_dtype(name, array.dtype, *dtypes)
+    dtype = array.dtype
+    if dtype is not dtypes[0]:
+        refuse_dtype(name, dtype, *dtypes)
     flags = array.flags
     if not (flags.c_contiguous and flags.aligned):
         refuse_layout(array, name)
@@ -67,8 +68,9 @@ def source(x: Any, name: str, dtypes: tuple[DType, ...]) -> Array:
 def weight(w: Any, dtype: DType) -> Array:
     """Any view of the call's float type."""
     array = as_array(w, "w")
-    if array.dtype is not dtype:
-        refuse_dtype("w", array.dtype, dtype)
+    given = array.dtype
+    if given is not dtype:
+        refuse_dtype("w", given, dtype)
     if not array.flags.aligned:
         refuse_unaligned(array, "w")
     return array
@@ -76,21 +78,21 @@ def weight(w: Any, dtype: DType) -> Array:
 
 def shaped(x: Any, name: str, shape: Shape, dtype: DType) -> Array:
     """A contiguous array of exactly this shape and type."""
-    x = source(x, name, (dtype,))
-    if x.shape != shape:
-        raise ValueError(f"{name} must have shape {shape}, got {x.shape}")
-    return x
+    array = source(x, name, (dtype,))
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+    return array
 
 
 def written(x: Any, name: str, shape: Shape, dtype: DType, /, **inputs: Array | None) -> Array:
     """An array to write to: contiguous, of exactly this shape and type, apart from the memory of the inputs."""
-    x = shaped(x, name, shape, dtype)
-    if not x.flags.writeable:
+    array = shaped(x, name, shape, dtype)
+    if not array.flags.writeable:
         raise ValueError(f"{name} must be writeable, got a read-only array")
-    for other, array in inputs.items():
-        if array is not None and np.may_share_memory(x, array):
+    for other, given in inputs.items():
+        if given is not None and np.may_share_memory(array, given):
             raise ValueError(f"{name} must not overlap {other}, got memory of both")
-    return x
+    return array
 
 
 def elementwise(out: Any, x: Array, /, **inputs: Array | None) -> Array:
@@ -98,7 +100,7 @@ def elementwise(out: Any, x: Array, /, **inputs: Array | None) -> Array:
     if out is None:
         return np.empty(x.shape, x.dtype)
     y = written(out, "out", x.shape, x.dtype, **inputs)
-    if y.ctypes.data != x.ctypes.data and np.may_share_memory(y, x):
+    if np.may_share_memory(y, x) and y.ctypes.data != x.ctypes.data:
         raise ValueError("out must be x or apart from it, got memory that overlaps in part")
     return y
 

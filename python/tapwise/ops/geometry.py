@@ -122,13 +122,16 @@ def per_axis(value: Any, name: str, rank: int, least: int = 1) -> Shape:
 
 
 def checked_shape(shape: Any, name: str) -> Shape:
-    """An array's shape (n, ...) with sizes >= 1 (n >= 0) whose product doesn't overflow."""
+    """An array's shape (n, ...): n >= 0, sizes >= 1, a product that doesn't overflow."""
     if not isinstance(shape, tuple):
         raise TypeError(f"{name} must be a tuple of sizes, got {shape!r}")
-    if not shape:
-        raise ValueError(f"{name} must hold at least one size, got ()")
-    sizes = (integer(shape[0], name, 0), *(integer(size, name, 1) for size in shape[1:]))
-    if max(sizes[0], 1) * prod(sizes[1:]) >= LARGEST:
+    try:
+        sizes = tuple(map(index, shape))
+    except TypeError:
+        raise TypeError(f"{name} must hold integers, got {shape}") from None
+    if min(sizes, default=0) < 0 or 0 in sizes[1:]:
+        raise ValueError(f"{name} must have sizes >= 1 (n >= 0), got {sizes}")
+    if prod(size or 1 for size in sizes) >= LARGEST:
         raise ValueError(f"{name} must hold fewer than 2**60 elements, got {sizes}")
     return sizes
 

@@ -108,7 +108,7 @@ def activation(x: Any, kind: str | None, *, alpha: float | None = None, out: Any
     kind, slope = activation_alpha(kind, alpha)
     y = elementwise(out, x)
     if kind is None:
-        np.copyto(y, x)
+        copied(x, y)
     else:
         backend.activation(x, y, kind, slope)
     return y
@@ -129,7 +129,7 @@ def activation_grad(
     y = shaped(y, "y", dy.shape, dy.dtype)
     dx = elementwise(out, dy, y=y)
     if kind is None:
-        np.copyto(dx, dy)
+        copied(dy, dx)
     else:
         backend.activation_grad(dy, y, None, dx, kind, slope)
     return dx
