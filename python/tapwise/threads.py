@@ -5,11 +5,11 @@ TAPWISE_THREADS sets it at the start; else it is what the machine gives the proc
 
 from __future__ import annotations
 
-import ctypes
 from importlib.util import find_spec
 from types import TracebackType
 
 from . import backend
+from ._version import __version__
 from .ops.geometry import integer
 
 __all__ = ["get", "set"]
@@ -36,7 +36,7 @@ class set:
 
 
 def _register_with_threadpoolctl() -> None:
-    """Let threadpoolctl see and limit the extension's threads; it knows pools by the libraries they live in."""
+    """Let threadpoolctl see and limit the threads. It finds pools by libraries: NumPy's stands for every backend."""
     import threadpoolctl
 
     if not hasattr(threadpoolctl, "register"):  # before 3.3
@@ -45,20 +45,15 @@ def _register_with_threadpoolctl() -> None:
     class TapwiseController(threadpoolctl.LibController):  # type: ignore[misc]
         user_api = "tapwise"
         internal_api = "tapwise"
-        filename_prefixes = ("_core",)
-        check_symbols = ("tapwise_get_num_threads", "tapwise_set_num_threads")
+        filename_prefixes = ("_multiarray_umath",)
 
         def get_num_threads(self) -> int:
-            count = self.dynlib.tapwise_get_num_threads
-            count.restype = ctypes.c_int
-            return int(count())
+            return get()
 
         def set_num_threads(self, num_threads: int) -> None:
-            self.dynlib.tapwise_set_num_threads(ctypes.c_int(num_threads))
+            set(num_threads)
 
         def get_version(self) -> str:
-            from ._version import __version__
-
             return __version__
 
     threadpoolctl.register(TapwiseController)
