@@ -8,6 +8,13 @@
 
 namespace tapwise {
 
+// What packed weights hold.
+enum class Packing : int {
+  forward,     // panels [group][panel][tap][input channel][output channels]
+  transposed,  // the same with the channel roles exchanged, for grad_input
+  depthwise,   // panels [panel][tap][channels]
+};
+
 // How one pass of a convolution is cut into tasks; made by plan.cpp, read by the kernels. A block is rows x cols pixels
 // of y (of dx for grad_input) at one depth of one image.
 struct Split {
@@ -17,19 +24,13 @@ struct Split {
   Index task_panels;  // of one task
   Index chunks;       // grad_weight: private sums, combined in order; 1 elsewhere
   Index tasks;
+  bool dot;              // few output channels: packed [group][output channel][tap][input channel], no panels
   Index shared_floats;   // packed weights, or the private sums of grad_weight
   Index scratch_floats;  // one task's scratch
 };
 
-// What the panels of packed weights hold.
-enum class Packing : int {
-  forward,     // [group][panel][tap][input channel][output channels]
-  transposed,  // [group][panel][tap][output channel][input channels], for grad_input
-  depthwise,   // [panel][tap][channels]
-};
-
-// Range: panels.
-using ConvPack = void(const Conv&, Packing, const float* w, float* packed, Index begin, Index end);
+// Range: panels; with dot, groups.
+using ConvPack = void(const Conv&, Packing, bool dot, const float* w, float* packed, Index begin, Index end);
 // Range: tasks of the split.
 using ConvForward = void(const Conv&, const Split&, const Epilogue&, const float* x, const float* packed, float* y,
                          float* scratch, Index begin, Index end);
@@ -44,19 +45,24 @@ using ConvUnpack = void(const Conv& s, Index chunks, const float* sums, float* d
 // dy as (outer, channels, inner); db (channels,). Range: channels.
 using ConvGradBias = void(Index outer, Index channels, Index inner, const float* dy, float* db, Index begin, Index end);
 
-// Range of the pooling kernels: images x blocks of channels, see pool.cpp. indices may be null.
+// Range: rows of y: (image, od, oh), and for channels_first (image, channel, od, oh). indices may be null.
 using MaxPoolForward = void(const Pool&, const float* x, float* y, std::int32_t* indices, Index begin, Index end);
+using AveragePoolForward = void(const Pool&, const float* x, float* y, Index begin, Index end);
+// Range: (image, channel) pairs. scratch holds ow floats.
 using MaxPoolGrad = void(const Pool&, const float* dy, const std::int32_t* indices, float* dx, Index begin, Index end);
-using AveragePool = void(const Pool&, const float* from, float* to, Index begin, Index end);
+using AveragePoolGrad = void(const Pool&, const float* dy, float* dx, float* scratch, Index begin, Index end);
 
 // Range: elements.
 using ActivationForward = void(Activation, float alpha, const float* x, float* y, Index begin, Index end);
 using ActivationGrad = void(Activation, float alpha, const float* dy, const float* y, const float* x, float* dx,
                             Index begin, Index end);
-using DropoutForward = void(const float* x, float* y, float rate, std::uint64_t seed, Index begin, Index end);
+// Keeps an element whose hash is at least `dropped`, of 2^32.
+using DropoutForward = void(const float* x, float* y, std::uint32_t dropped, float scale, std::uint64_t seed,
+                            Index begin, Index end);
 using SgdUpdate = void(float* w, const float* dw, float* velocity, float learning_rate, float momentum, bool nesterov,
                        Index begin, Index end);
-using AdamUpdate = void(float* w, const float* dw, float* m, float* v, float step_size, float beta_1, float beta_2,
+// rate_1, rate_2 are 1 - beta_1, 1 - beta_2.
+using AdamUpdate = void(float* w, const float* dw, float* m, float* v, float step_size, float rate_1, float rate_2,
                         float epsilon, Index begin, Index end);
 
 // Range: rows of (rows, classes). labels or targets is null: class numbers, or a distribution a row.
@@ -67,18 +73,17 @@ using CrossEntropyForward = void(Index classes, const float* logits, const std::
 using CrossEntropyGrad = void(Index classes, const float* logits, const std::int32_t* labels, const float* targets,
                               const float* scale, float* dlogits, Index begin, Index end);
 
-// x as (outer, channels, inner): channels_last has inner = 1, channels_first outer = n. Range: channels.
-using NormStatistics = void(Index outer, Index channels, Index inner, const float* x, float* mean, float* variance,
-                            Index begin, Index end);
-// y = x * scale + shift, per channel. Range: outer.
-using NormForward = void(Index outer, Index channels, Index inner, const float* x, const float* scale,
-                         const float* shift, float* y, Index begin, Index end);
-// dbeta = sum of dy, dgamma = sum of dy * (x - mean) * inverse_deviation. Range: channels.
-using NormGradSums = void(Index outer, Index channels, Index inner, const float* dy, const float* x, const float* mean,
-                          const float* inverse_deviation, float* dgamma, float* dbeta, Index begin, Index end);
-// dx = a * dy + b * x + c, per channel. Range: outer.
-using NormGradInput = void(Index outer, Index channels, Index inner, const float* dy, const float* x, const float* a,
-                           const float* b, const float* c, float* dx, Index begin, Index end);
+// sums (chunks, 2, channels) in float64: of x - x0 and (x - x0)^2, where x0 is the channel's first value, or of dy and
+// dy * (x - mean). Range: (chunk, channel) pairs.
+using NormStatistics = void(const Norm&, const float* x, double* sums, Index begin, Index end);
+using NormGradSums = void(const Norm&, const float* dy, const float* x, const float* mean, double* sums, Index begin,
+                          Index end);
+// y = (x - mean) * scale + beta, per channel. Range: (outer, channel) pairs.
+using NormForward = void(const Norm&, const float* x, const float* mean, const float* scale, const float* beta,
+                         float* y, Index begin, Index end);
+// dx = scale * (dy - dy_mean - (x - mean) * slope), per channel. Range: (outer, channel) pairs.
+using NormGradInput = void(const Norm&, const float* dy, const float* x, const float* mean, const float* scale,
+                           const float* dy_mean, const float* slope, float* dx, Index begin, Index end);
 
 // Runs `steps` rounds of register-only multiply-adds and returns the floating-point operations done.
 using FmaPeak = double(Index steps, float* sink);

@@ -15,13 +15,20 @@ constexpr Index kPackFloats = 32 * 1024;  // of one chunk of packing
 // Panels of w in this thread's shared scratch.
 const float* packed_weights(const Conv& s, Packing packing, const Split& split, const float* w, const Table& t) {
   float* packed = scratch(Scratch::shared, split.shared_floats);
-  const Index panel_floats = split.shared_floats / std::max<Index>(1, split.panels);
-  parallel_for(split.panels, std::max<Index>(1, kPackFloats / std::max<Index>(1, panel_floats)),
-               [&](Index begin, Index end) {
-                 const FlushSubnormals flush;
-                 t.conv_pack(s, packing, w, packed, begin, end);
-               });
+  const Index pieces = split.dot ? s.groups : split.panels;
+  const Index panel_floats = split.shared_floats / pieces;
+  parallel_for(pieces, std::max<Index>(1, kPackFloats / std::max<Index>(1, panel_floats)), [&](Index begin, Index end) {
+    const FlushSubnormals flush;
+    t.conv_pack(s, packing, split.dot, w, packed, begin, end);
+  });
   return packed;
+}
+
+// dw is laid out as a chunk's sums are: (kd, kh, kw, ci / groups, co).
+bool is_contiguous(const Conv& s) {
+  const Index row = s.ci / s.groups * s.co;
+  return s.w_co == 1 && s.w_ci == s.co && (s.kw == 1 || s.w_w == row) && (s.kh == 1 || s.w_h == row * s.kw) &&
+         (s.kd == 1 || s.w_d == row * s.kw * s.kh);
 }
 
 ConvForward* kernel(const Table& t, const Plan& p, Pass pass) {
@@ -64,7 +71,8 @@ void conv_grad_weight(const Conv& conv, Algorithm algorithm, const float* x, con
   const Table& t = table();
   const Conv s = simplified(conv);
   const Plan p = plan_conv(s, Pass::grad_weight, algorithm, t, 1);
-  float* sums = scratch(Scratch::shared, p.split.shared_floats);
+  const bool in_place = p.split.chunks == 1 && is_contiguous(s);
+  float* sums = in_place ? dw : scratch(Scratch::shared, p.split.shared_floats);
   ConvGradWeight* const run = p.algorithm == Algorithm::im2col ? t.conv_im2col_grad_weight
                               : p.depthwise                    ? t.conv_depthwise_grad_weight
                                                                : t.conv_direct_grad_weight;
@@ -72,6 +80,7 @@ void conv_grad_weight(const Conv& conv, Algorithm algorithm, const float* x, con
     const FlushSubnormals flush;
     run(s, p.split, x, dy, sums, scratch(Scratch::task, p.split.scratch_floats), begin, end);
   });
+  if (in_place) return;
   const Index rows = s.kd * s.kh * s.kw * (s.ci / s.groups);
   parallel_for(rows, std::max<Index>(1, kPackFloats / (s.co * p.split.chunks)), [&](Index begin, Index end) {
     const FlushSubnormals flush;

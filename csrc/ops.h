@@ -1,6 +1,7 @@
 // ops.h — the convolutions that C++ offers: they pick a plan, own the scratch and split the work over threads.
 //
-// Sizes and pointers are trusted; the binding checks them. Throws std::bad_alloc.
+// Sizes and pointers are trusted; the binding checks them. Throws std::bad_alloc, and std::invalid_argument where
+// the algorithm is refused.
 #pragma once
 
 #include "plan.h"

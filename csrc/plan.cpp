@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <cstring>
+#include <stdexcept>
+#include <string>
 
 namespace tapwise {
 namespace {
@@ -9,11 +11,13 @@ namespace {
 // Floats that a task may keep close: half of a 1 MiB L2 for what it re-reads, a quarter for gathered columns.
 constexpr Index kBlockFloats = 128 * 1024;
 constexpr Index kColumnFloats = 64 * 1024;
-constexpr Index kCopyFloats = 1024 * 1024;     // 4 MiB: a task's copy of a channels_first part
-constexpr Index kSumFloats = 4 * 1024 * 1024;  // 16 MiB: all private sums of a weight gradient
-constexpr Index kTaskPixels = 224;             // 16 tiles of 14: enough to amortise a panel's first touch
-constexpr Index kTasks = 16;                   // enough for 4 threads with 4 tasks each
-constexpr Index kTaskProducts = 200'000;       // about 5 us of one core: less isn't worth handing over
+constexpr Index kCopyFloats = 1024 * 1024;       // 4 MiB: a task's copy of a channels_first part
+constexpr Index kPatchFloats = 4 * 1024 * 1024;  // 16 MiB: what im2col may gather for one pixel
+constexpr Index kDotChannels = 4;                // see cpu/gemm.h
+constexpr Index kSumFloats = 4 * 1024 * 1024;    // 16 MiB: all private sums of a weight gradient
+constexpr Index kTaskPixels = 224;               // 16 tiles of 14: enough to amortise a panel's first touch
+constexpr Index kTasks = 16;                     // enough for 4 threads with 4 tasks each
+constexpr Index kTaskProducts = 200'000;         // about 5 us of one core: less isn't worth handing over
 
 Index ceil_divide(Index a, Index b) {
   return (a + b - 1) / b;
@@ -104,19 +108,31 @@ void bound_copies(const Work& w, Split& s) {
   }
 }
 
+// Channels that lie one after the other in the input and in the weights: those of a tap, or of a row of taps.
+Index stretch(const Work& w) {
+  return w.from_channels * (w.groups == 1 && w.w.dilation == 1 && !w.transposed ? w.w.k : 1);
+}
+
+// Pixels whose patches im2col gathers at a time: a full tile where that stays within four times the block.
+Index gathered_columns(const Work& w, Index tile_pixels) {
+  const Index least = tile_pixels * w.row_length <= 4 * kColumnFloats ? tile_pixels : 1;
+  return std::max(least, kColumnFloats / w.row_length);
+}
+
 Index products(const Work& w) {
   return w.n * w.groups * w.to_channels * w.d.out * w.h.out * w.w.out * w.row_length /
          (w.transposed ? w.d.stride * w.h.stride * w.w.stride : 1);
 }
 
-Split split_outputs(const Work& w, bool gathers, Index tile_pixels) {
+Split split_outputs(const Work& w, bool gathers, Index tile_pixels, Index lanes) {
   Split s{};
   s.chunks = 1;
   s.panels = w.panels;
   const Index panel_floats = w.row_length * w.panel;
-  s.shared_floats = w.panels * panel_floats;
+  s.dot = !w.depthwise && w.to_channels <= kDotChannels && stretch(w) >= lanes;
+  s.shared_floats = s.dot ? w.groups * w.to_channels * w.row_length : w.panels * panel_floats;
   s.cols = std::min(w.w.out, kTaskPixels);
-  if (gathers) s.cols = std::min(s.cols, std::max(tile_pixels, kColumnFloats / w.row_length));
+  if (gathers) s.cols = std::min(s.cols, gathered_columns(w, tile_pixels));
   s.rows = std::clamp<Index>(kTaskPixels / s.cols, 1, std::max<Index>(1, w.h.out));
   s.task_panels = std::clamp<Index>(kBlockFloats / panel_floats, 1, std::max<Index>(1, w.panels));
   bound_copies(w, s);
@@ -142,7 +158,7 @@ Split split_weights(const Work& w, bool gathers, Index tile_pixels) {
   s.panels = w.panels;
   s.task_panels = gathers || w.depthwise ? std::max<Index>(1, w.panels) : 1;
   s.cols = std::min(w.w.out, kTaskPixels * 4);
-  if (gathers) s.cols = std::min(s.cols, std::max(tile_pixels, kColumnFloats / w.row_length));
+  if (gathers) s.cols = std::min(s.cols, gathered_columns(w, tile_pixels));
   const Index row = touched(w.w, false, s.cols) * w.h.stride * from_channels_of(w, s.task_panels) +
                     s.cols * to_channels_of(w, s.task_panels);
   s.rows = std::clamp<Index>(kBlockFloats / std::max<Index>(1, row), 1, std::max<Index>(1, w.h.out));
@@ -170,9 +186,9 @@ double core_gflops(const char* isa) {
 // Long stretches of channels feed the multiply-adds; short ones pay for addressing, depthwise for a load each.
 double efficiency(const Work& w, Pass pass) {
   if (w.depthwise) return 0.15;
-  const double stretch = static_cast<double>(w.from_channels * (w.groups == 1 && w.w.dilation == 1 ? w.w.k : 1));
+  const double length = static_cast<double>(stretch(w));
   const double filled = static_cast<double>(w.to_channels) / static_cast<double>(w.group_panels * w.panel);
-  return stretch / (stretch + 8) * filled * (pass == Pass::grad_weight ? 0.7 : 1.0);
+  return length / (length + 8) * filled * (pass == Pass::grad_weight ? 0.7 : 1.0);
 }
 
 bool is_depthwise(const Conv& s) {
@@ -200,15 +216,24 @@ Conv simplified(const Conv& conv) {
   return s;
 }
 
+const char* refusal(const Conv& s, Pass pass, Algorithm algorithm) {
+  const Index channels = (pass == Pass::grad_input ? s.co : s.ci) / s.groups;
+  if (algorithm == Algorithm::im2col && s.kd * s.kh * s.kw * channels > kPatchFloats)
+    return "one patch, taps * channels of a group, exceeds 16 MiB of workspace";
+  return nullptr;
+}
+
 Plan plan_conv(const Conv& s, Pass pass, Algorithm algorithm, const Table& t, int threads) {
+  if (const char* why = refusal(s, pass, algorithm))
+    throw std::invalid_argument(std::string("algorithm must be one that can do the shape; im2col can't: ") + why);
   Plan p;
   // Of the 26 layers in docs/performance.md direct was the faster one on 25, by 1.1 to 2.9 times.
   p.algorithm = algorithm == Algorithm::automatic ? Algorithm::direct : algorithm;
   p.depthwise = p.algorithm == Algorithm::direct && is_depthwise(s);
   const Work w = work_of(s, pass, p.depthwise, t);
   const bool gathers = p.algorithm == Algorithm::im2col;
-  p.split =
-      pass == Pass::grad_weight ? split_weights(w, gathers, t.tile_pixels) : split_outputs(w, gathers, t.tile_pixels);
+  p.split = pass == Pass::grad_weight ? split_weights(w, gathers, t.tile_pixels)
+                                      : split_outputs(w, gathers, t.tile_pixels, t.lanes);
   const double cores = static_cast<double>(std::min<Index>(threads, std::max<Index>(1, p.split.tasks)));
   p.reason = algorithm != Algorithm::automatic ? "asked for"
              : p.depthwise                     ? "one filter a channel: channels fill the vectors"

@@ -22,7 +22,10 @@ struct Plan {
 // The same convolution with fewer dimensions: (l, 1) becomes (1, l), a pointwise convolution one row.
 Conv simplified(const Conv&);
 
-// s must be simplified.
+// nullptr if the algorithm can do the pass within the bound on workspace, else the reason why not.
+const char* refusal(const Conv&, Pass, Algorithm);
+
+// s must be simplified. Throws std::invalid_argument with the reason if the algorithm is refused.
 Plan plan_conv(const Conv& s, Pass, Algorithm, const Table&, int threads);
 
 }  // namespace tapwise

@@ -8,6 +8,7 @@ namespace tapwise {
 namespace {
 
 constexpr std::size_t kAlignment = 64;
+constexpr Index kKept = Index{64} << 20;  // bytes: a larger buffer goes back when a smaller one will do
 std::atomic<Index> held{0};
 
 struct Buffer {
@@ -25,7 +26,7 @@ struct Buffer {
 
   float* grow(Index floats) {
     const Index wanted = floats * static_cast<Index>(sizeof(float));
-    if (wanted > bytes) {
+    if (wanted > bytes || (bytes > kKept && wanted < bytes / 4)) {
       release();
       data = static_cast<float*>(::operator new(static_cast<std::size_t>(wanted), std::align_val_t{kAlignment}));
       bytes = wanted;

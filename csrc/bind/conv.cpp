@@ -146,7 +146,12 @@ py::dict plan(const Geometry& g, const std::string& direction, const std::string
   const Conv s = simplified(g.s);
   const Plan p = plan_conv(s, pass_of(direction), algorithm_of(algorithm), t, thread_count());
   const Index floats = static_cast<Index>(sizeof(float));
+  py::list possible;
+  for (const Algorithm a : {Algorithm::direct, Algorithm::im2col})
+    if (!refusal(s, pass_of(direction), a)) possible.append(name_of(a));
   py::dict d;
+  d["possible"] = py::tuple(possible);
+  d["dot"] = p.split.dot;
   d["algorithm"] = name_of(p.algorithm);
   d["depthwise"] = p.depthwise;
   d["tile"] = py::make_tuple(p.depthwise ? Index{4} : t.tile_pixels, t.panel);

@@ -21,12 +21,11 @@ struct Direct {
   template <class Put>
   static void block(const Sides& s, const Task& task, const Region& from, const float* packed, const Scratch& c,
                     const Put& put) {
-    const Index panel_floats = s.d.k * s.h.k * s.w.k * s.from_channels * kPanel;
     for (Index p = task.panel0; p < task.panel1; ++p) {
       const Panel panel = panel_at(s, false, p);
       for_each_run(s, task.block, from, s.from_channels, true, c, [&](Run run, Index h, Index w, Index w_step) {
         run.a += panel.from_channel - from.channel;
-        gemm_run(run, packed + p * panel_floats, put(panel, h, w, w_step));
+        sum_run(s, task, run, packed, p, put(panel, h, w, w_step));
       });
     }
   }

@@ -1,6 +1,7 @@
 // gemm.cpp — the micro-kernel: pixels x output channels, summed over taps and input channels.
 //
 //   a (pixels, k) in place, panel (k, kPanel)  ->  y (pixels, channels)        gemm_run
+//   a (pixels, k) in place, w (channels, k)  ->  y (pixels, channels)          dot_run: few channels, k in the vectors
 //   a (pixels, k) in place, dy (pixels, channels)  ->  sums (k, channels)      outer_run
 //
 // A tile of M pixels x V vectors stays in registers over the whole sum: per channel, V loads of weights and M
@@ -74,6 +75,41 @@ void gemm_tile(const Run& run, Index first, const float* panel, const Store& to)
     if (k) multiply(sum, rows, run.a_pixel, 0, b);
   }
   store_tile(sum, to, first);
+}
+
+// The lanes of a vector, added in an order that doesn't depend on the tile.
+TAPWISE_INLINE float add_lanes(Vec v) {
+  float lane[kLanes];
+  store(lane, v);
+  for (int width = kLanes / 2; width > 0; width /= 2)
+    for (int i = 0; i < width; ++i) lane[i] += lane[i + width];
+  return lane[0];
+}
+
+template <int P, int O>
+void dot_tile(const Run& run, Index first, const float* w, Index w_row, const Store& to) {
+  Vec sum[P][O] = {};
+  for (Index s = 0; s < run.segment_count; ++s) {
+    const Segment& segment = run.segments[s];
+    const float* a = run.a + first * run.a_pixel + segment.a;
+    const float* b = w + segment.b;
+    const auto multiply_add = [&](Index i, auto get) {
+      Vec x[P];
+      TAPWISE_UNROLL for (int p = 0; p < P; ++p) x[p] = get(a + p * run.a_pixel + i);
+      TAPWISE_UNROLL for (int o = 0; o < O; ++o) {
+        const Vec weights = get(b + o * w_row + i);
+        TAPWISE_UNROLL for (int p = 0; p < P; ++p) sum[p][o] = fma(x[p], weights, sum[p][o]);
+      }
+    };
+    Index i = 0;
+    for (; i + kLanes <= segment.k; i += kLanes) multiply_add(i, [](const float* p) { return load(p); });
+    if (i < segment.k) multiply_add(i, [&](const float* p) { return load_part(p, segment.k - i); });
+  }
+  for (int p = 0; p < P; ++p) {
+    Vec row[1][1] = {};
+    TAPWISE_UNROLL for (int o = 0; o < O; ++o) row[0][0][o] = add_lanes(sum[p][o]);
+    store_tile(row, to, first + p);
+  }
 }
 
 // Vector v of V that hold `channels`: only the last one may be partly filled, and isn't when Full.
@@ -159,6 +195,16 @@ void gemm_run(const Run& run, const float* panel, const Store& to) {
         gemm_tile<M, 2>(run, first, panel, to);
       else
         gemm_tile<M, 1>(run, first, panel, to);
+    });
+  });
+}
+
+void dot_run(const Run& run, const float* w, Index w_row, const Store& to) {
+  constexpr int kPixels = kLanes == 16 ? 4 : 2;  // 4 x 4 and 2 x 4 sums leave registers for the operands
+  split_evenly(run.pixels, kPixels, [&](Index first, int pixels) {
+    with_constant<kPixels>(pixels, [&]<int P>() {
+      with_constant<kDotChannels>(static_cast<int>(to.channels),
+                                  [&]<int O>() { dot_tile<P, O>(run, first, w, w_row, to); });
     });
   });
 }

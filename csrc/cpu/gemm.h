@@ -37,6 +37,10 @@ struct Store {
 // y[p, o] = sum over segments and i < k of a[p, i] * panel[b + i, o]
 void gemm_run(const Run&, const float* panel, const Store&);
 
+// y[p, o] = sum over segments and i < k of a[p, i] * w[o * w_row + b + i], for to.channels <= kDotChannels
+inline constexpr int kDotChannels = 4;
+void dot_run(const Run&, const float* w, Index w_row, const Store&);
+
 // y[p, o] = sum over segments of a[p, o] * panel[b, o]; every k is 1
 void depthwise_run(const Run&, const float* panel, const Store&);
 

@@ -26,7 +26,7 @@ TAPWISE_INLINE void grad_weight(const Conv& conv, const Split& split, const floa
   const Index rows = s.d.k * s.h.k * s.w.k * s.from_channels, row = s.groups * s.to_channels;
   for (Index index = begin; index < end; ++index) {
     const Index chunk = index % split.chunks, panel0 = index / split.chunks * split.task_panels;
-    const Task task = {{}, panel0, least(split.panels, panel0 + split.task_panels)};
+    const Task task = {{}, panel0, least(split.panels, panel0 + split.task_panels), false};
     const Channels in = read(s, depthwise, task.panel0, task.panel1);
     const Channels out = written(s, depthwise, task.panel0, task.panel1);
     float* const own = sums + chunk * rows * row;

@@ -56,11 +56,10 @@ struct Im2col {
   template <class Put>
   static void block(const Sides& s, const Task& task, const Region& from, const float* packed, const Scratch& c,
                     const Put& put) {
-    const Index panel_floats = s.d.k * s.h.k * s.w.k * s.from_channels * kPanel;
     for_each_gathered(s, task, task.block, from, c,
                       [&](const Run& run, Index p0, Index p1, Index h, Index w, Index w_step) {
                         for (Index p = p0; p < p1; ++p)
-                          gemm_run(run, packed + p * panel_floats, put(panel_at(s, false, p), h, w, w_step));
+                          sum_run(s, task, run, packed, p, put(panel_at(s, false, p), h, w, w_step));
                       });
   }
 

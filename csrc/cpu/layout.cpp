@@ -14,6 +14,17 @@ struct Strides {
   Index out, in, tap_d, tap_h, tap_w;
 };
 
+// One output's weights, no lanes left over: [tap][in] from w.
+float* pack_row(const Conv& s, const float* w, const Strides& t, Index inputs, float* row) {
+  for (Index d = 0; d < s.kd; ++d)
+    for (Index h = 0; h < s.kh; ++h)
+      for (Index k = 0; k < s.kw; ++k) {
+        const float* tap = w + d * t.tap_d + h * t.tap_h + k * t.tap_w;
+        for (Index c = 0; c < inputs; ++c) *row++ = tap[c * t.in];
+      }
+  return row;
+}
+
 // One panel: [tap][in][kPanel] from w, whose output channels are `step` apart.
 void pack_panel(const Conv& s, const float* w, const Strides& t, Index inputs, Index outputs, float* panel) {
   for (Index d = 0; d < s.kd; ++d)
@@ -49,7 +60,7 @@ void pixels_to_planes(const float* pixels, Index channels, Index count, float* p
   }
 }
 
-void conv_pack(const Conv& s, Packing packing, const float* w, float* packed, Index begin, Index end) {
+void conv_pack(const Conv& s, Packing packing, bool dot, const float* w, float* packed, Index begin, Index end) {
   const Index taps = s.kd * s.kh * s.kw;
   Index inputs = s.ci / s.groups, outputs = s.co / s.groups, group_step = outputs * s.w_co;
   Strides t = {s.w_co, s.w_ci, s.w_d, s.w_h, s.w_w};
@@ -59,6 +70,12 @@ void conv_pack(const Conv& s, Packing packing, const float* w, float* packed, In
     t.out = s.w_ci, t.in = s.w_co;
   } else if (packing == Packing::depthwise) {
     inputs = 1, outputs = s.groups, group_step = 0;
+  }
+  if (dot) {
+    float* row = packed + begin * outputs * taps * inputs;
+    for (Index g = begin; g < end; ++g)
+      for (Index o = 0; o < outputs; ++o) row = pack_row(s, w + g * group_step + o * t.out, t, inputs, row);
+    return;
   }
   const Index a_group = (outputs + kPanel - 1) / kPanel;
   for (Index p = begin; p < end; ++p) {

@@ -27,6 +27,7 @@ TAPWISE_INLINE Panel panel_at(const Sides& s, bool depthwise, Index p) {
 struct Task {
   Block block;
   Index panel0, panel1;
+  bool dot;
 };
 
 TAPWISE_INLINE Block block_at(const Sides& s, const Split& split, Index unit) {
@@ -45,7 +46,17 @@ TAPWISE_INLINE Block block_at(const Sides& s, const Split& split, Index unit) {
 TAPWISE_INLINE Task task_at(const Sides& s, const Split& split, Index index) {
   const Index units = s.n * s.d.out * split.row_blocks * split.col_blocks;
   const Index panel0 = index / units * split.task_panels;
-  return {block_at(s, split, index % units), panel0, least(split.panels, panel0 + split.task_panels)};
+  return {block_at(s, split, index % units), panel0, least(split.panels, panel0 + split.task_panels), split.dot};
+}
+
+// Sums a run over its taps for panel p: of the panels, or of rows where there are few output channels.
+TAPWISE_INLINE void sum_run(const Sides& s, const Task& task, const Run& run, const float* packed, Index p,
+                            const Store& to) {
+  const Index row = s.d.k * s.h.k * s.w.k * s.from_channels;
+  if (task.dot)
+    dot_run(run, packed + p * s.to_channels * row, row, to);
+  else
+    gemm_run(run, packed + p * row * kPanel, to);
 }
 
 struct Extent {

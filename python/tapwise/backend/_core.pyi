@@ -6,6 +6,8 @@ from typing import Any, TypedDict
 from .interface import Array
 
 class ConvPlan(TypedDict):
+    possible: tuple[str, ...]
+    dot: bool
     algorithm: str
     depthwise: bool
     tile: tuple[int, int]

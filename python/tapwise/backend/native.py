@@ -19,7 +19,6 @@ if TYPE_CHECKING:
 
 name = "native"
 dtypes = (np.dtype(np.float32),)
-ALGORITHMS = ("direct", "im2col")
 
 
 @lru_cache(maxsize=4096)
@@ -70,10 +69,10 @@ def plan(g: ConvGeometry, direction: str, algorithm: str) -> PlanFields:
     p = _core.plan_conv(_conv(g), direction, algorithm)
     pixels, channels = p["tile"]
     rows, columns, panels = p["block"]
-    kernel = "depthwise" if p["depthwise"] else p["algorithm"]
+    kernel = "depthwise" if p["depthwise"] else "dot" if p["dot"] else p["algorithm"]
     return {
         "algorithm": p["algorithm"],
-        "possible": ALGORITHMS,
+        "possible": p["possible"],
         "tile": f"{kernel}: {pixels} pixels x {channels} channels in registers, "
         f"{p['tasks']} tasks of {rows} x {columns} pixels x {panels} panels",
         "workspace_bytes": p["workspace_bytes"],
