@@ -13,9 +13,16 @@ from importlib import import_module
 from importlib.util import find_spec
 from threading import RLock
 from types import TracebackType
-from typing import cast
+from typing import TYPE_CHECKING, cast
 
 from .interface import Array, Backend, PlanFields
+
+if TYPE_CHECKING:  # mypy holds each module against the interface
+    from . import native, numba, reference
+
+    _native: Backend = native
+    _numba: Backend = numba
+    _reference: Backend = reference
 
 __all__ = ["Array", "Backend", "PlanFields", "available", "current", "name", "use"]
 

@@ -32,8 +32,12 @@ class PlanFields(TypedDict):
 class Backend(Protocol):
     """A module: native, numba or reference."""
 
-    name: str
-    dtypes: tuple[np.dtype[Any], ...]
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def dtypes(self) -> tuple[np.dtype[Any], ...]:
+        """What x may hold."""
 
     def conv(
         self,

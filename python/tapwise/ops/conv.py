@@ -41,7 +41,8 @@ def conv(
     x (n, *spatial, ci), w (*k, ci // groups, co), b (co,) -> y (n, *o, co); channels_first: x (n, ci, *spatial),
     w (co, ci // groups, *k) -> y (n, co, *o). residual is laid out as y. w may be any view; the rest is contiguous.
     padding: "valid", "same" (TensorFlow's), "same_lower", "causal", an integer, one per axis, (before, after) per axis.
-    alpha is the slope of leaky_relu (0.2) or the alpha of elu (1.0).
+    algorithm: "auto", "direct", "im2col". accuracy: "strict" (no Winograd), "default", "fast"; all that this version
+    has is strict. alpha is the slope of leaky_relu (0.2) or the alpha of elu (1.0).
     Raises TypeError on another dtype, ValueError on sizes that don't fit.
     """
     backend = current()
