@@ -80,6 +80,8 @@ SHAPES = {
     "rank of a global pool": (lambda: tapwise.global_average_pool(LOGITS), "x must have 1, 2 or 3 spatial dimensions"),
     "zero size": (lambda: tapwise.max_pool(X, 0), "size must be >= 1, got 0"),
     "negative stride": (lambda: tapwise.average_pool(X, 2, strides=(1, -1)), "strides must be >= 1, got -1"),
+    "stride beyond 64 bits": (lambda: tapwise.max_pool(X, 2, strides=2**64), r"strides must be < 2\*\*60, got"),
+    "padding beyond 64 bits": (lambda: tapwise.max_pool(X, 2, padding=2**64), r"padding before must be < 2\*\*60, got"),
     "size of another rank": (lambda: tapwise.max_pool(X, (2, 2, 2)), "size must be .* 2 spatial axes, got"),
     "window beyond the input": (lambda: tapwise.max_pool(X, 7), "kernel must not be larger than the padded input"),
     "window beyond it by a stride": (

@@ -102,13 +102,15 @@ def is_channels_last(data_format: str) -> bool:
     raise ValueError(f'data_format must be "channels_last" or "channels_first", got {data_format!r}')
 
 
-def integer(value: Any, name: str, least: int) -> int:
+def integer(value: Any, name: str, least: int, below: int = LARGEST) -> int:
+    """value, if it is an integer in [least, below), a power of two."""
     try:
         number = index(value)
     except TypeError:
         raise TypeError(f"{name} must be an integer, got {value!r}") from None
-    if number < least:
-        raise ValueError(f"{name} must be >= {least}, got {number}")
+    if not least <= number < below:
+        rule = f">= {least}" if number < least else f"< 2**{below.bit_length() - 1}"
+        raise ValueError(f"{name} must be {rule}, got {number}")
     return number
 
 

@@ -96,9 +96,7 @@ def dropout(x: Any, rate: float, seed: int, *, out: Any = None) -> Array:
     """
     backend = current()
     x = source(x, "x", backend.dtypes)
-    rate, seed = number(rate, "rate", 0.0, 1.0), integer(seed, "seed", 0)
-    if seed >= 2**64:
-        raise ValueError(f"seed must be < 2**64, got {seed}")
+    rate, seed = number(rate, "rate", 0.0, 1.0), integer(seed, "seed", 0, 2**64)
     y = elementwise(out, x)
     backend.dropout(x, y, rate, seed)
     return y
