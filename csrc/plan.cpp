@@ -211,8 +211,8 @@ Conv simplified(const Conv& conv) {
   if (!same_row(s.iw, s.ow, s.kw, s.sw, s.pl) || !same_row(s.ih, s.oh, s.kh, s.sh, s.pt)) return s;
   s.iw *= s.ih, s.ow *= s.oh, s.ih = s.oh = 1;
   if (same_row(s.id, s.od, s.kd, s.sd, s.pf)) s.iw *= s.id, s.ow *= s.od, s.id = s.od = 1;
-  if (s.layout == Layout::channels_last && s.id == 1 && s.od == 1 && s.kd == 1 && s.pf == 0)
-    s.iw *= s.n, s.ow *= s.n, s.n = s.n > 0 ? 1 : 0;
+  if (s.n > 0 && s.layout == Layout::channels_last && s.id == 1 && s.od == 1 && s.kd == 1 && s.pf == 0)
+    s.iw *= s.n, s.ow *= s.n, s.n = 1;
   return s;
 }
 
