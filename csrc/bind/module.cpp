@@ -5,20 +5,6 @@
 #include "../threads.h"
 #include "args.h"
 
-#if defined(_WIN32)
-#define TAPWISE_EXPORT __declspec(dllexport)
-#else
-#define TAPWISE_EXPORT __attribute__((visibility("default")))
-#endif
-
-// What threadpoolctl calls, see python/tapwise/threads.py.
-extern "C" TAPWISE_EXPORT int tapwise_get_num_threads() {
-  return tapwise::thread_count();
-}
-extern "C" TAPWISE_EXPORT void tapwise_set_num_threads(int count) {
-  tapwise::set_thread_count(count);
-}
-
 namespace tapwise {
 
 Activation activation_of(const std::optional<std::string>& name) {
