@@ -62,12 +62,12 @@ def test_rejects(tmp_path):
     path = tmp_path / "weights.npz"
     target = model()
     before = target.get_weights()
-    for content, message in ((b"", "No data left in file"), (b"text", "allow_pickle"), (b"PK\3\4", "not a zip file")):
+    for content in (b"", b"text", b"PK\3\4"):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=rf"weights\.npz: not a readable \.npz file: .*{message}"):
+        with pytest.raises(ValueError, match=r"weights\.npz: not a readable \.npz file: File is not a zip file"):
             load_weights(path, target)
     save_weights(path, model(units=4))
-    with pytest.raises(ValueError, match=r"weights\.npz: .*kernel \(64, 3\), got shape \(64, 4\)"):
+    with pytest.raises(ValueError, match=r"weights\.npz: .*kernel and must have shape \(64, 3\), got \(64, 4\)"):
         load_weights(path, target)
     save_weights(path, tapwise.Sequential([tapwise.Input((4,)), layers.Dense(2)]))
     with pytest.raises(ValueError, match=r"must hold the weights conv2d/kernel, .*, got dense/kernel, dense/bias"):

@@ -6,10 +6,10 @@ import os
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
-from zipfile import BadZipFile
 
 import numpy as np
-from numpy.typing import NDArray
+
+from .data.npz import read_arrays
 
 if TYPE_CHECKING:
     from .model import Sequential
@@ -35,11 +35,7 @@ def load_weights(path: str | os.PathLike[str], model: Sequential) -> None:
 
     Raises ValueError naming the file if it is no such file or comes from another model.
     """
-    try:
-        with np.load(path, allow_pickle=False) as file:
-            arrays: dict[str, NDArray[Any]] = dict(file)
-    except (ValueError, EOFError, BadZipFile, TypeError) as error:
-        raise ValueError(f"{path}: not a readable .npz file: {error}") from None
+    arrays = read_arrays(path)
     names = list(named_weights(model))
     if list(arrays) != names:
         raise ValueError(f"{path}: must hold the weights {', '.join(names)}, got {', '.join(arrays)}")

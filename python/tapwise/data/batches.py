@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
+from numpy.typing import DTypeLike, NDArray
 
 from .gather import gather
 
@@ -14,7 +14,7 @@ from .gather import gather
 class Batches:
     """Mini-batches of x (items, ...) and y (items, ...); the last one holds what is left.
 
-    x comes as float32, x * scale + offset in the pass that gathers it; y keeps its type. The order depends on seed
+    x comes as dtype, x * scale + offset in the pass that gathers it; y keeps its type. The order depends on seed
     and epoch alone, so any epoch can be drawn again. Raises ValueError on empty arrays or different lengths.
     """
 
@@ -28,6 +28,7 @@ class Batches:
         seed: int = 0,
         scale: float = 1.0,
         offset: float = 0.0,
+        dtype: DTypeLike = np.float32,
     ) -> None:
         if len(x) == 0 or len(x) != len(y):
             raise ValueError(f"x and y must have the same number of items >= 1, got {len(x)} and {len(y)}")
@@ -37,7 +38,7 @@ class Batches:
             raise ValueError(f"batch_size must be >= 1, got {batch_size}")
         self.x, self.y = x, y
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
-        self.scale, self.offset = scale, offset
+        self.scale, self.offset, self.dtype = scale, offset, np.dtype(dtype)
 
     def __len__(self) -> int:
         return -(-len(self.x) // self.batch_size)
@@ -49,9 +50,9 @@ class Batches:
             return np.arange(items, dtype=np.intp)
         return np.random.default_rng((self.seed, epoch)).permutation(items).astype(np.intp, copy=False)
 
-    def epoch(self, number: int) -> Iterator[tuple[NDArray[np.float32], NDArray[Any]]]:
+    def epoch(self, number: int) -> Iterator[tuple[NDArray[Any], NDArray[Any]]]:
         """The batches of one epoch."""
         order = self.order(number)
         for start in range(0, len(order), self.batch_size):
             rows = order[start : start + self.batch_size]
-            yield gather(self.x, rows, self.scale, self.offset), self.y[rows]
+            yield gather(self.x, rows, self.scale, self.offset, self.dtype), self.y[rows]
