@@ -45,4 +45,10 @@ struct Pool {
   bool adaptive;                 // window of output o is [floor(o * in / out), ceil((o + 1) * in / out))
 };
 
+// Batch normalization reads x as (outer, channels, inner): channels_last has inner = 1, channels_first outer = n.
+struct Norm {
+  Index outer, channels, inner;
+  Index chunk;  // outer rows of one private sum
+};
+
 }  // namespace tapwise

@@ -95,6 +95,18 @@ TAPWISE_INLINE void store_part(std::int32_t* p, IntVec v, Index count) {
 }
 #endif
 
+// 0, 1, 2, ...
+TAPWISE_INLINE IntVec lane_numbers() {
+  IntVec v{};
+  TAPWISE_UNROLL for (int i = 0; i < kLanes; ++i) v[i] = i;
+  return v;
+}
+
+// As load_part, with `otherwise` in the other lanes.
+TAPWISE_INLINE Vec load_part(const float* p, Index count, float otherwise) {
+  return lane_numbers() < static_cast<std::int32_t>(count) ? load_part(p, count) : splat(otherwise);
+}
+
 // Calls visit(i, count) for the vectors of [begin, end): count is the constant kLanes for all but the last.
 template <class Visit>
 TAPWISE_INLINE void for_each_vector(Index begin, Index end, const Visit& visit) {
@@ -102,9 +114,20 @@ TAPWISE_INLINE void for_each_vector(Index begin, Index end, const Visit& visit) 
   if (begin < end) visit(begin, end - begin);
 }
 
+// Calls visit(row, first, last) for the parts of rows that [begin, end) covers in a table with `columns` columns.
+template <class Visit>
+TAPWISE_INLINE void for_each_row(Index columns, Index begin, Index end, const Visit& visit) {
+  while (begin < end) {
+    const Index row = begin / columns, first = begin % columns, last = first + end - begin;
+    visit(row, first, last < columns ? last : columns);
+    begin += columns - first;
+  }
+}
+
+// Keeps NaN.
 TAPWISE_INLINE Vec relu(Vec x) {
   return x < Vec{} ? Vec{} : x;
-}  // keeps NaN
+}
 
 template <class T>
 TAPWISE_INLINE T least(T a, T b) {
