@@ -27,8 +27,12 @@ inline std::string text(const Sizes& sizes) {
   return s + ")";
 }
 
+inline Sizes shape_of(const py::array& a) {
+  return Sizes(a.shape(), a.shape() + a.ndim());
+}
+
 inline void need_shape(const py::array& a, const Sizes& want, const char* name) {
-  Sizes got(a.shape(), a.shape() + a.ndim());
+  const Sizes got = shape_of(a);
   if (got != want) throw std::invalid_argument(std::string(name) + " must be " + text(want) + ", got " + text(got));
 }
 

@@ -15,7 +15,7 @@ from . import _core
 from .interface import Array, PlanFields
 
 if TYPE_CHECKING:
-    from ..ops.geometry import ConvGeometry
+    from ..ops.geometry import ConvGeometry, PoolGeometry
 
 name = "native"
 dtypes = (np.dtype(np.float32),)
@@ -63,6 +63,45 @@ def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorit
 
 def conv_grad_bias(dy: Array, db: Array, channels_last: bool) -> None:
     _core.conv_grad_bias(dy, db, channels_last)
+
+
+@lru_cache(maxsize=4096)
+def _pooling(p: PoolGeometry) -> _core.Pooling:
+    before, after = zip(*p.padding, strict=True)
+    return _core.Pooling(
+        p.x_shape, p.y_shape, p.size, p.strides, before, after, p.dilation,
+        p.count_include_pad, p.adaptive, p.channels_last,
+    )  # fmt: skip
+
+
+def max_pool(x: Array, y: Array, indices: Array | None, p: PoolGeometry) -> None:
+    _core.max_pool(_pooling(p), x, y, indices)
+
+
+def max_pool_grad(dy: Array, indices: Array, dx: Array, p: PoolGeometry) -> None:
+    _core.max_pool_grad(_pooling(p), dy, indices, dx)
+
+
+def average_pool(x: Array, y: Array, p: PoolGeometry) -> None:
+    _core.average_pool(_pooling(p), x, y)
+
+
+def average_pool_grad(dy: Array, dx: Array, p: PoolGeometry) -> None:
+    _core.average_pool_grad(_pooling(p), dy, dx)
+
+
+activation = _core.activation
+activation_grad = _core.activation_grad
+softmax = _core.softmax
+softmax_grad = _core.softmax_grad
+softmax_cross_entropy = _core.softmax_cross_entropy
+softmax_cross_entropy_grad = _core.softmax_cross_entropy_grad
+batch_norm_statistics = _core.batch_norm_statistics
+batch_norm = _core.batch_norm
+batch_norm_grad = _core.batch_norm_grad
+dropout = _core.dropout
+sgd_update = _core.sgd_update
+adam_update = _core.adam_update
 
 
 def plan(g: ConvGeometry, direction: str, algorithm: str) -> PlanFields:

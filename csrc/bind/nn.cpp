@@ -1,0 +1,213 @@
+// nn.cpp — activations, losses, normalization, dropout and optimizers for Python: check, release the GIL, call.
+#include "../nn.h"
+
+#include "args.h"
+
+namespace tapwise {
+namespace {
+
+void need_same(const py::array& a, const py::array& b, const char* name) {
+  need_shape(a, shape_of(b), name);
+}
+
+struct Rows {
+  Index count, classes;
+};
+
+Rows rows_of(const Array& x, const char* name) {
+  if (x.ndim() != 2 || x.shape(1) < 1) throw std::invalid_argument(std::string(name) + " must be (rows, classes)");
+  return {x.shape(0), x.shape(1)};
+}
+
+void forward_activation(const Array& x, Array& y, const std::string& kind, float alpha) {
+  need_same(y, x, "y");
+  const Activation a = activation_of(kind);
+  float* const to = y.mutable_data();
+  const py::gil_scoped_release unlocked;
+  activation(a, alpha, x.size(), x.data(), to);
+}
+
+void grad_activation(const Array& dy, const Array& y, const std::optional<Array>& x, Array& dx, const std::string& kind,
+                     float alpha) {
+  const Activation a = activation_of(kind);
+  need_same(y, dy, "y");
+  need_same(dx, dy, "dx");
+  if (x) need_same(*x, dy, "x");
+  if (!x && a == Activation::gelu) throw std::invalid_argument("x must be given for gelu");
+  float* const to = dx.mutable_data();
+  const py::gil_scoped_release unlocked;
+  activation_grad(a, alpha, dy.size(), dy.data(), y.data(), pointer(x), to);
+}
+
+void forward_dropout(const Array& x, Array& y, double rate, std::uint64_t seed) {
+  need_same(y, x, "y");
+  if (!(rate >= 0 && rate < 1)) throw std::invalid_argument("rate must be >= 0 and < 1");
+  float* const to = y.mutable_data();
+  const py::gil_scoped_release unlocked;
+  dropout(x.size(), x.data(), to, rate, seed);
+}
+
+void forward_softmax(const Array& x, Array& y) {
+  const Rows rows = rows_of(x, "x");
+  need_same(y, x, "y");
+  float* const to = y.mutable_data();
+  const py::gil_scoped_release unlocked;
+  softmax(rows.count, rows.classes, x.data(), to);
+}
+
+void grad_softmax(const Array& dy, const Array& y, Array& dx) {
+  const Rows rows = rows_of(dy, "dy");
+  need_same(y, dy, "y");
+  need_same(dx, dy, "dx");
+  float* const to = dx.mutable_data();
+  const py::gil_scoped_release unlocked;
+  softmax_grad(rows.count, rows.classes, dy.data(), y.data(), to);
+}
+
+void need_labels(const IndexArray& labels, const Rows& rows) {
+  need_shape(labels, {rows.count}, "labels");
+  const std::int32_t* const label = labels.data();
+  for (Index i = 0; i < rows.count; ++i)
+    if (label[i] < 0 || label[i] >= rows.classes)
+      throw std::invalid_argument("labels must be >= 0 and < " + std::to_string(rows.classes) + ", got " +
+                                  std::to_string(label[i]));
+}
+
+void need_labels(const Array& targets, const Rows& rows) {
+  need_shape(targets, {rows.count, rows.classes}, "labels");
+}
+
+const std::int32_t* classes_of(const IndexArray& labels) {
+  return labels.data();
+}
+const std::int32_t* classes_of(const Array&) {
+  return nullptr;
+}
+const float* targets_of(const IndexArray&) {
+  return nullptr;
+}
+const float* targets_of(const Array& labels) {
+  return labels.data();
+}
+
+template <class Labels>
+void forward_cross_entropy(const Array& logits, const Labels& labels, Array& loss) {
+  const Rows rows = rows_of(logits, "logits");
+  need_labels(labels, rows);
+  need_shape(loss, {rows.count}, "loss");
+  float* const to = loss.mutable_data();
+  const py::gil_scoped_release unlocked;
+  softmax_cross_entropy(rows.count, rows.classes, logits.data(), classes_of(labels), targets_of(labels), to);
+}
+
+template <class Labels>
+void grad_cross_entropy(const Array& logits, const Labels& labels, const Array& scale, Array& dlogits) {
+  const Rows rows = rows_of(logits, "logits");
+  need_labels(labels, rows);
+  need_shape(scale, {rows.count}, "scale");
+  need_same(dlogits, logits, "dlogits");
+  float* const to = dlogits.mutable_data();
+  const py::gil_scoped_release unlocked;
+  softmax_cross_entropy_grad(rows.count, rows.classes, logits.data(), classes_of(labels), targets_of(labels),
+                             scale.data(), to);
+}
+
+struct Channels {
+  Index outer, channels, inner;
+};
+
+Channels channels_of(const Array& x, bool channels_last) {
+  if (x.ndim() < 2) throw std::invalid_argument("x must have a batch and a channel axis");
+  const Index channels = x.shape(channels_last ? x.ndim() - 1 : 1);
+  if (channels < 1) throw std::invalid_argument("x must have at least one channel");
+  if (channels_last) return {x.size() / channels, channels, 1};
+  Index inner = 1;
+  for (Index axis = 2; axis < x.ndim(); ++axis) inner *= x.shape(axis);
+  return {x.shape(0), channels, inner};
+}
+
+void need_per_channel(Index channels, std::initializer_list<std::pair<const Array*, const char*>> arrays) {
+  for (const auto& [array, name] : arrays) need_shape(*array, {channels}, name);
+}
+
+void statistics(const Array& x, Array& mean, Array& variance, bool channels_last) {
+  const Channels s = channels_of(x, channels_last);
+  need_per_channel(s.channels, {{&mean, "mean"}, {&variance, "variance"}});
+  if (x.size() == 0) throw std::invalid_argument("x must have values to take statistics of");
+  float *const m = mean.mutable_data(), *const v = variance.mutable_data();
+  const py::gil_scoped_release unlocked;
+  batch_norm_statistics(s.outer, s.channels, s.inner, x.data(), m, v);
+}
+
+void forward_norm(const Array& x, const Array& gamma, const Array& beta, const Array& mean, const Array& variance,
+                  Array& y, double epsilon, bool channels_last) {
+  const Channels s = channels_of(x, channels_last);
+  need_per_channel(s.channels, {{&gamma, "gamma"}, {&beta, "beta"}, {&mean, "mean"}, {&variance, "variance"}});
+  need_same(y, x, "y");
+  float* const to = y.mutable_data();
+  const py::gil_scoped_release unlocked;
+  batch_norm(s.outer, s.channels, s.inner, x.data(), gamma.data(), beta.data(), mean.data(), variance.data(), epsilon,
+             to);
+}
+
+void grad_norm(const Array& dy, const Array& x, const Array& gamma, const Array& mean, const Array& variance, Array& dx,
+               Array& dgamma, Array& dbeta, double epsilon, bool channels_last) {
+  const Channels s = channels_of(x, channels_last);
+  need_per_channel(s.channels, {{&gamma, "gamma"}, {&mean, "mean"}, {&variance, "variance"}});
+  need_per_channel(s.channels, {{&dgamma, "dgamma"}, {&dbeta, "dbeta"}});
+  need_same(dy, x, "dy");
+  need_same(dx, x, "dx");
+  float *const to = dx.mutable_data(), *const to_gamma = dgamma.mutable_data(), *const to_beta = dbeta.mutable_data();
+  const py::gil_scoped_release unlocked;
+  batch_norm_grad(s.outer, s.channels, s.inner, dy.data(), x.data(), gamma.data(), mean.data(), variance.data(),
+                  epsilon, to, to_gamma, to_beta);
+}
+
+void step_sgd(Array& w, const Array& dw, std::optional<Array>& velocity, double learning_rate, double momentum,
+              bool nesterov) {
+  need_same(dw, w, "dw");
+  if (velocity) need_same(*velocity, w, "velocity");
+  float *const to = w.mutable_data(), *const state = velocity ? velocity->mutable_data() : nullptr;
+  const py::gil_scoped_release unlocked;
+  sgd_update(w.size(), to, dw.data(), state, learning_rate, momentum, nesterov);
+}
+
+void step_adam(Array& w, const Array& dw, Array& m, Array& v, double learning_rate, double beta_1, double beta_2,
+               double epsilon, std::int64_t step) {
+  need_same(dw, w, "dw");
+  need_same(m, w, "m");
+  need_same(v, w, "v");
+  float *const to = w.mutable_data(), *const first = m.mutable_data(), *const second = v.mutable_data();
+  const py::gil_scoped_release unlocked;
+  adam_update(w.size(), to, dw.data(), first, second, learning_rate, beta_1, beta_2, epsilon, step);
+}
+
+}  // namespace
+
+void bind_nn(py::module_& m) {
+  using namespace py::literals;
+  const auto array = [](const char* name) { return py::arg(name).noconvert(); };
+  m.def("activation", &forward_activation, array("x"), array("y"), "kind"_a, "alpha"_a);
+  m.def("activation_grad", &grad_activation, array("dy"), array("y"), array("x").none(true), array("dx"), "kind"_a,
+        "alpha"_a);
+  m.def("dropout", &forward_dropout, array("x"), array("y"), "rate"_a, "seed"_a);
+  m.def("softmax", &forward_softmax, array("x"), array("y"));
+  m.def("softmax_grad", &grad_softmax, array("dy"), array("y"), array("dx"));
+  m.def("softmax_cross_entropy", &forward_cross_entropy<IndexArray>, array("logits"), array("labels"), array("loss"));
+  m.def("softmax_cross_entropy", &forward_cross_entropy<Array>, array("logits"), array("labels"), array("loss"));
+  m.def("softmax_cross_entropy_grad", &grad_cross_entropy<IndexArray>, array("logits"), array("labels"), array("scale"),
+        array("dlogits"));
+  m.def("softmax_cross_entropy_grad", &grad_cross_entropy<Array>, array("logits"), array("labels"), array("scale"),
+        array("dlogits"));
+  m.def("batch_norm_statistics", &statistics, array("x"), array("mean"), array("variance"), "channels_last"_a);
+  m.def("batch_norm", &forward_norm, array("x"), array("gamma"), array("beta"), array("mean"), array("variance"),
+        array("y"), "epsilon"_a, "channels_last"_a);
+  m.def("batch_norm_grad", &grad_norm, array("dy"), array("x"), array("gamma"), array("mean"), array("variance"),
+        array("dx"), array("dgamma"), array("dbeta"), "epsilon"_a, "channels_last"_a);
+  m.def("sgd_update", &step_sgd, array("w"), array("dw"), array("velocity").none(true), "learning_rate"_a, "momentum"_a,
+        "nesterov"_a);
+  m.def("adam_update", &step_adam, array("w"), array("dw"), array("m"), array("v"), "learning_rate"_a, "beta_1"_a,
+        "beta_2"_a, "epsilon"_a, "step"_a);
+}
+
+}  // namespace tapwise

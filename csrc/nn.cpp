@@ -1,0 +1,241 @@
+#include "nn.h"
+
+#include <algorithm>
+#include <atomic>
+#include <cmath>
+#include <stdexcept>
+#include <string>
+
+#include "isa.h"
+#include "scratch.h"
+#include "subnormals.h"
+#include "threads.h"
+
+namespace tapwise {
+namespace {
+
+constexpr Index kChunk = 32 * 1024;  // elements, or additions, of one chunk of work: some 10 us
+constexpr Index kMostChunks = 256;   // of a sum: bounds the scratch
+
+// In chunks of as many units as make kChunk elements.
+template <class Body>
+void split(Index units, Index unit_elements, const Body& body) {
+  parallel_for(units, std::max<Index>(1, kChunk / std::max<Index>(1, unit_elements)), [&](Index begin, Index end) {
+    const FlushSubnormals flush;
+    body(begin, end);
+  });
+}
+
+Index window_size(const Pool& s) {
+  if (!s.adaptive) return s.kd * s.kh * s.kw;
+  return (s.id / s.od + 1) * (s.ih / s.oh + 1) * (s.iw / s.ow + 1);
+}
+
+// Rows of y as the pooling kernels count them, and what one costs.
+struct Rows {
+  Index count, elements;
+};
+
+Rows rows_of(const Pool& s) {
+  const bool last = s.layout == Layout::channels_last;
+  return {s.n * s.od * s.oh * (last ? 1 : s.c), s.ow * (last ? s.c : 1) * window_size(s)};
+}
+
+// (image, channel) pairs of one chunk. In channels_last, neighbouring channels share cache lines: whole lines, or
+// images.
+Index pairs_a_chunk(const Pool& s, Index pair_elements) {
+  constexpr Index kLine = 16;
+  const Index pairs = std::max<Index>(1, kChunk / pair_elements);
+  if (s.layout == Layout::channels_first || pairs % s.c == 0) return pairs;
+  if (pairs > s.c || s.c % kLine != 0) return (pairs + s.c - 1) / s.c * s.c;
+  return (pairs + kLine - 1) / kLine * kLine;
+}
+
+}  // namespace
+
+void max_pool(const Pool& s, const float* x, float* y, std::int32_t* indices) {
+  const Table& t = table();
+  const Rows rows = rows_of(s);
+  // Subnormals stay as they are: comparing them costs nothing, and the result is one of the inputs to the bit.
+  parallel_for(rows.count, std::max<Index>(1, kChunk / rows.elements),
+               [&](Index begin, Index end) { t.max_pool_forward(s, x, y, indices, begin, end); });
+}
+
+void max_pool_grad(const Pool& s, const float* dy, const std::int32_t* indices, float* dx) {
+  const Table& t = table();
+  const Index plane = s.id * s.ih * s.iw, outputs = s.od * s.oh * s.ow;
+  std::atomic<bool> outside{false};
+  split(s.n * s.c * outputs, 1, [&](Index begin, Index end) {
+    bool found = false;
+    for (Index i = begin; i < end; ++i) found |= static_cast<std::uint32_t>(indices[i]) >= plane;
+    if (found) outside.store(true, std::memory_order_relaxed);
+  });
+  if (outside.load()) throw std::invalid_argument("indices must be >= 0 and < " + std::to_string(plane));
+  parallel_for(s.n * s.c, pairs_a_chunk(s, plane + outputs), [&](Index begin, Index end) {
+    const FlushSubnormals flush;
+    t.max_pool_grad_input(s, dy, indices, dx, begin, end);
+  });
+}
+
+void average_pool(const Pool& s, const float* x, float* y) {
+  const Table& t = table();
+  const Rows rows = rows_of(s);
+  split(rows.count, rows.elements, [&](Index begin, Index end) { t.average_pool_forward(s, x, y, begin, end); });
+}
+
+void average_pool_grad(const Pool& s, const float* dy, float* dx) {
+  const Table& t = table();
+  const Index pair_elements = s.id * s.ih * s.iw + s.od * s.oh * s.ow * window_size(s);
+  parallel_for(s.n * s.c, pairs_a_chunk(s, pair_elements), [&](Index begin, Index end) {
+    const FlushSubnormals flush;
+    t.average_pool_grad_input(s, dy, dx, scratch(Scratch::task, s.ow), begin, end);
+  });
+}
+
+void activation(Activation kind, float alpha, Index size, const float* x, float* y) {
+  const Table& t = table();
+  split(size, 1, [&](Index begin, Index end) { t.activation_forward(kind, alpha, x, y, begin, end); });
+}
+
+void activation_grad(Activation kind, float alpha, Index size, const float* dy, const float* y, const float* x,
+                     float* dx) {
+  const Table& t = table();
+  split(size, 1, [&](Index begin, Index end) { t.activation_grad_input(kind, alpha, dy, y, x, dx, begin, end); });
+}
+
+void dropout(Index size, const float* x, float* y, double rate, std::uint64_t seed) {
+  const Table& t = table();
+  const auto dropped = static_cast<std::uint32_t>(rate * 4294967296.0);
+  const float scale = static_cast<float>(1.0 / (1.0 - rate));
+  split(size, 1, [&](Index begin, Index end) { t.dropout_forward(x, y, dropped, scale, seed, begin, end); });
+}
+
+void softmax(Index rows, Index classes, const float* x, float* y) {
+  const Table& t = table();
+  split(rows, classes, [&](Index begin, Index end) { t.softmax_forward(classes, x, y, begin, end); });
+}
+
+void softmax_grad(Index rows, Index classes, const float* dy, const float* y, float* dx) {
+  const Table& t = table();
+  split(rows, classes, [&](Index begin, Index end) { t.softmax_grad_input(classes, dy, y, dx, begin, end); });
+}
+
+void softmax_cross_entropy(Index rows, Index classes, const float* logits, const std::int32_t* labels,
+                           const float* targets, float* loss) {
+  const Table& t = table();
+  split(rows, classes, [&](Index begin, Index end) {
+    t.softmax_cross_entropy_forward(classes, logits, labels, targets, loss, begin, end);
+  });
+}
+
+void softmax_cross_entropy_grad(Index rows, Index classes, const float* logits, const std::int32_t* labels,
+                                const float* targets, const float* scale, float* dlogits) {
+  const Table& t = table();
+  split(rows, classes, [&](Index begin, Index end) {
+    t.softmax_cross_entropy_grad_input(classes, logits, labels, targets, scale, dlogits, begin, end);
+  });
+}
+
+namespace {
+
+// A channels_last pair is one column of a chunk: its task takes all of the row.
+struct Sums {
+  Norm s;
+  Index pairs, pair_elements;
+  Index floats;  // of scratch
+};
+
+Sums sums_of(Index outer, Index channels, Index inner) {
+  const Index rows = std::max<Index>({1, kChunk / (channels * inner), (outer + kMostChunks - 1) / kMostChunks});
+  const Index chunks = (outer + rows - 1) / rows;
+  constexpr Index kFloats = sizeof(double) / sizeof(float);
+  return {{outer, channels, inner, rows}, chunks * channels, rows * inner, chunks * channels * 2 * kFloats};
+}
+
+// Runs sum(begin, end) over all pairs and adds the chunks in order, into the first one.
+template <class Sum>
+void add_chunks(const Sums& shape, double* sums, const Sum& sum) {
+  const Index channels = shape.s.channels;
+  const Index grain = shape.s.inner == 1 ? channels : std::max<Index>(1, kChunk / shape.pair_elements);
+  parallel_for(shape.pairs, grain, [&](Index begin, Index end) {
+    const FlushSubnormals flush;
+    sum(begin, end);
+  });
+  for (Index i = 2 * channels; i < 2 * shape.pairs; ++i) sums[i % (2 * channels)] += sums[i];
+}
+
+double inverse_deviation(float variance, double epsilon) {
+  return 1.0 / std::sqrt(static_cast<double>(variance) + epsilon);
+}
+
+}  // namespace
+
+void batch_norm_statistics(Index outer, Index channels, Index inner, const float* x, float* mean, float* variance) {
+  const Table& t = table();
+  const Sums shape = sums_of(outer, channels, inner);
+  double* sums = reinterpret_cast<double*>(scratch(Scratch::shared, shape.floats));
+  add_chunks(shape, sums, [&](Index begin, Index end) { t.batch_norm_statistics(shape.s, x, sums, begin, end); });
+  const double count = static_cast<double>(outer * inner);
+  for (Index c = 0; c < channels; ++c) {
+    const double from_first = sums[c] / count;
+    mean[c] = static_cast<float>(x[c * inner] + from_first);
+    const double v = sums[channels + c] / count - from_first * from_first;
+    variance[c] = static_cast<float>(v < 0 ? 0 : v);
+  }
+}
+
+void batch_norm(Index outer, Index channels, Index inner, const float* x, const float* gamma, const float* beta,
+                const float* mean, const float* variance, double epsilon, float* y) {
+  const Table& t = table();
+  float* scale = scratch(Scratch::shared, channels);
+  for (Index c = 0; c < channels; ++c)
+    scale[c] = static_cast<float>(gamma[c] * inverse_deviation(variance[c], epsilon));
+  split(outer * channels, inner, [&](Index begin, Index end) {
+    t.batch_norm_forward({outer, channels, inner, 1}, x, mean, scale, beta, y, begin, end);
+  });
+}
+
+void batch_norm_grad(Index outer, Index channels, Index inner, const float* dy, const float* x, const float* gamma,
+                     const float* mean, const float* variance, double epsilon, float* dx, float* dgamma, float* dbeta) {
+  const Table& t = table();
+  const Sums shape = sums_of(outer, channels, inner);
+  float* memory = scratch(Scratch::shared, shape.floats + 3 * channels);
+  double* sums = reinterpret_cast<double*>(memory);
+  add_chunks(shape, sums,
+             [&](Index begin, Index end) { t.batch_norm_grad_sums(shape.s, dy, x, mean, sums, begin, end); });
+  float *scale = memory + shape.floats, *dy_mean = scale + channels, *slope = dy_mean + channels;
+  const double count = static_cast<double>(outer * inner);
+  for (Index c = 0; c < channels; ++c) {
+    const double inverse = inverse_deviation(variance[c], epsilon);
+    dbeta[c] = static_cast<float>(sums[c]);
+    dgamma[c] = static_cast<float>(sums[channels + c] * inverse);
+    scale[c] = static_cast<float>(gamma[c] * inverse);
+    dy_mean[c] = static_cast<float>(sums[c] / count);
+    slope[c] = static_cast<float>(sums[channels + c] * inverse * inverse / count);
+  }
+  split(outer * channels, inner, [&](Index begin, Index end) {
+    t.batch_norm_grad_input(shape.s, dy, x, mean, scale, dy_mean, slope, dx, begin, end);
+  });
+}
+
+void sgd_update(Index size, float* w, const float* dw, float* velocity, double learning_rate, double momentum,
+                bool nesterov) {
+  const Table& t = table();
+  split(size, 1, [&](Index begin, Index end) {
+    t.sgd_update(w, dw, velocity, static_cast<float>(learning_rate), static_cast<float>(momentum), nesterov, begin,
+                 end);
+  });
+}
+
+void adam_update(Index size, float* w, const float* dw, float* m, float* v, double learning_rate, double beta_1,
+                 double beta_2, double epsilon, std::int64_t step) {
+  const Table& t = table();
+  const double steps = static_cast<double>(step);
+  const double step_size = learning_rate * std::sqrt(1 - std::pow(beta_2, steps)) / (1 - std::pow(beta_1, steps));
+  split(size, 1, [&](Index begin, Index end) {
+    t.adam_update(w, dw, m, v, static_cast<float>(step_size), static_cast<float>(1 - beta_1),
+                  static_cast<float>(1 - beta_2), static_cast<float>(epsilon), begin, end);
+  });
+}
+
+}  // namespace tapwise

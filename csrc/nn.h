@@ -1,0 +1,42 @@
+// nn.h — what C++ offers beside convolution: pooling, activations, losses, normalization, dropout, optimizers.
+//
+// Sizes and pointers are trusted; the binding checks them. Work is cut by sizes alone and sums are combined in order,
+// so that the bits don't depend on the number of threads. Throws std::bad_alloc.
+#pragma once
+
+#include "shape.h"
+
+namespace tapwise {
+
+void max_pool(const Pool&, const float* x, float* y, std::int32_t* indices);  // indices may be null
+// Throws std::invalid_argument, before anything is written, if an index isn't in the plane of an image and channel.
+void max_pool_grad(const Pool&, const float* dy, const std::int32_t* indices, float* dx);
+void average_pool(const Pool&, const float* x, float* y);
+void average_pool_grad(const Pool&, const float* dy, float* dx);
+
+void activation(Activation, float alpha, Index size, const float* x, float* y);  // y may be x
+// x is read for gelu only; dx may be dy.
+void activation_grad(Activation, float alpha, Index size, const float* dy, const float* y, const float* x, float* dx);
+void dropout(Index size, const float* x, float* y, double rate, std::uint64_t seed);  // y may be x; rate < 1
+
+void softmax(Index rows, Index classes, const float* x, float* y);
+void softmax_grad(Index rows, Index classes, const float* dy, const float* y, float* dx);
+// Either labels (rows,) in [0, classes) or targets (rows, classes); the other is null.
+void softmax_cross_entropy(Index rows, Index classes, const float* logits, const std::int32_t* labels,
+                           const float* targets, float* loss);
+void softmax_cross_entropy_grad(Index rows, Index classes, const float* logits, const std::int32_t* labels,
+                                const float* targets, const float* scale, float* dlogits);
+
+// x (outer, channels, inner); outer, inner >= 1 where statistics are taken. The variance is the biased one.
+void batch_norm_statistics(Index outer, Index channels, Index inner, const float* x, float* mean, float* variance);
+void batch_norm(Index outer, Index channels, Index inner, const float* x, const float* gamma, const float* beta,
+                const float* mean, const float* variance, double epsilon, float* y);
+void batch_norm_grad(Index outer, Index channels, Index inner, const float* dy, const float* x, const float* gamma,
+                     const float* mean, const float* variance, double epsilon, float* dx, float* dgamma, float* dbeta);
+
+void sgd_update(Index size, float* w, const float* dw, float* velocity, double learning_rate, double momentum,
+                bool nesterov);  // velocity may be null
+void adam_update(Index size, float* w, const float* dw, float* m, float* v, double learning_rate, double beta_1,
+                 double beta_2, double epsilon, std::int64_t step);
+
+}  // namespace tapwise
