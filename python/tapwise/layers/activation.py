@@ -1,0 +1,117 @@
+"""Elementwise activations and softmax: as layers, and as what Dense and the convolutions end in."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import ops
+from ..ops.check import ACTIVATIONS
+from .layer import Array, Layer
+
+# gelu's gradient needs its input, so it is an operation of its own, after the one before.
+FUSED = tuple(kind for kind in ACTIVATIONS if kind != "gelu")
+NAMES = (*ACTIVATIONS, "softmax")
+
+
+def check_activation(activation: str | None) -> str | None:
+    """A name of NAMES, or None for "linear" and None. Raises ValueError on anything else."""
+    if activation is None or activation == "linear":
+        return None
+    if activation not in NAMES:
+        raise ValueError(f"activation must be None, linear, {', '.join(NAMES)}, got {activation!r}")
+    return activation
+
+
+def activate(x: Array, activation: str | None) -> Array:
+    """x of any shape -> y of the same; softmax over the last axis."""
+    if activation is None:
+        return x
+    return ops.softmax(x) if activation == "softmax" else ops.activation(x, activation)
+
+
+def activate_grad(dy: Array, y: Array, x: Array, activation: str | None) -> Array:
+    """dx of y = activate(x)."""
+    if activation is None:
+        return dy
+    return ops.softmax_grad(dy, y) if activation == "softmax" else ops.activation_grad(dy, y, activation, x=x)
+
+
+class Activation(Layer):
+    """x -> y of the same shape: linear, relu, leaky_relu, elu, sigmoid, tanh, gelu (exact) or softmax."""
+
+    def __init__(self, activation: str | None, **layer: Any) -> None:
+        super().__init__(**layer)
+        self.activation = check_activation(activation)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        y = activate(x, self.activation)
+        self.saved = x, y
+        return y
+
+    def backward(self, dy: Array) -> Array | None:
+        x, y = self.saved
+        return activate_grad(dy, y, x, self.activation)
+
+    def logits(self) -> Array | None:
+        return self.saved[0] if self.activation == "softmax" else None
+
+    def backward_logits(self, dlogits: Array) -> Array | None:
+        return dlogits
+
+
+class ReLU(Layer):
+    """y = max_value where x >= max_value, x from threshold on, negative_slope * (x - threshold) below; NaN stays."""
+
+    def __init__(
+        self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **layer: Any
+    ) -> None:
+        super().__init__(**layer)
+        for name, value in (("max_value", max_value), ("negative_slope", negative_slope), ("threshold", threshold)):
+            if value is not None and not value >= 0:
+                raise ValueError(f"{name} must be >= 0, got {value}")
+        self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
+        self.kind = "leaky_relu" if negative_slope else "relu"
+        self.alpha = negative_slope or None
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        self.saved = x
+        y = ops.activation(self._shifted(x), self.kind, alpha=self.alpha)
+        if self.threshold:
+            y = np.where(x < self.threshold, y, x)
+        return y if self.max_value is None else np.minimum(y, y.dtype.type(self.max_value))
+
+    def backward(self, dy: Array) -> Array | None:
+        """At threshold the slope is the one below it, at max_value 0."""
+        x: Array = self.saved
+        dx = ops.activation_grad(dy, self._shifted(x), self.kind, alpha=self.alpha)  # reads the sign alone
+        if self.max_value is not None:
+            dx[x >= self.max_value] = 0
+        return dx
+
+    def _shifted(self, x: Array) -> Array:
+        return x - x.dtype.type(self.threshold) if self.threshold else x
+
+
+class Softmax(Layer):
+    """y = exp(x) / sum(exp(x)) along axis."""
+
+    def __init__(self, axis: int = -1, **layer: Any) -> None:
+        super().__init__(**layer)
+        self.axis = axis
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        y = ops.softmax(x, axis=self.axis)
+        self.saved = x, y
+        return y
+
+    def backward(self, dy: Array) -> Array | None:
+        return ops.softmax_grad(dy, self.saved[1], axis=self.axis)
+
+    def logits(self) -> Array | None:
+        x: Array = self.saved[0]
+        return x if self.axis in (-1, x.ndim - 1) else None
+
+    def backward_logits(self, dlogits: Array) -> Array | None:
+        return dlogits

@@ -1,0 +1,60 @@
+"""What Dense and the convolutions share: kernel, bias and activation."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import initializers
+from .activation import FUSED, activate, activate_grad, check_activation
+from .layer import Array, Layer, Parameter, Shape
+
+
+class Affine(Layer):
+    """y = activation(linear(x, kernel) + bias); bias and an elementwise activation are part of the one operation."""
+
+    kernel: Parameter
+    bias: Parameter | None = None
+
+    def __init__(
+        self,
+        activation: str | None,
+        use_bias: bool,
+        kernel_initializer: str | initializers.Initializer,
+        bias_initializer: str | initializers.Initializer,
+        **layer: Any,
+    ) -> None:
+        super().__init__(**layer)
+        self.activation = check_activation(activation)
+        self.use_bias = use_bias
+        self.kernel_initializer = initializers.get(kernel_initializer)
+        self.bias_initializer = initializers.get(bias_initializer)
+
+    def make_weights(self, kernel_shape: Shape) -> None:
+        self.kernel = self.add_weight(kernel_shape, self.kernel_initializer, name="kernel")
+        if self.use_bias:
+            self.bias = self.add_weight(kernel_shape[-1:], self.bias_initializer, name="bias")
+
+    def linear(self, x: Array, b: Array | None, activation: str | None) -> Array:
+        """activation(x by kernel + b); activation is one of FUSED or None."""
+        raise NotImplementedError
+
+    def linear_grad(self, x: Array, dz: Array) -> Array | None:
+        """Set the gradients of kernel and bias unless the layer is frozen; dx if input_gradient."""
+        raise NotImplementedError
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        fused = self.activation if self.activation in FUSED else None
+        z = self.linear(x, None if self.bias is None else self.bias.value, fused)
+        y = z if fused else activate(z, self.activation)
+        self.saved = x, z, y
+        return y
+
+    def backward(self, dy: Array) -> Array | None:
+        x, z, y = self.saved
+        return self.linear_grad(x, activate_grad(dy, y, z, self.activation))
+
+    def logits(self) -> Array | None:
+        return self.saved[1] if self.activation == "softmax" else None
+
+    def backward_logits(self, dlogits: Array) -> Array | None:
+        return self.linear_grad(self.saved[0], dlogits)

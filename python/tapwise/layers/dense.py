@@ -1,0 +1,41 @@
+"""The layer of a shallow network: every output reads every input."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import initializers, ops
+from ..ops.geometry import integer
+from .affine import Affine
+from .layer import Array, Shape
+
+
+class Dense(Affine):
+    """x (n, ..., ci) -> y (n, ..., units), y = activation(x @ kernel + bias), kernel (ci, units), bias (units,)."""
+
+    def __init__(
+        self,
+        units: int,
+        activation: str | None = None,
+        use_bias: bool = True,
+        kernel_initializer: str | initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | initializers.Initializer = "zeros",
+        **layer: Any,
+    ) -> None:
+        super().__init__(activation, use_bias, kernel_initializer, bias_initializer, **layer)
+        self.units = integer(units, "units", 1)
+
+    def build(self, input_shape: Shape) -> None:
+        if len(input_shape) < 2:
+            raise ValueError("x must have at least 2 dimensions, the batch axis and the values")
+        self.make_weights((input_shape[-1], self.units))
+
+    def linear(self, x: Array, b: Array | None, activation: str | None) -> Array:
+        return ops.dense(x, self.kernel.value, b, activation=activation)
+
+    def linear_grad(self, x: Array, dz: Array) -> Array | None:
+        if self.trainable:
+            self.kernel.gradient = ops.dense_grad_weight(x, dz)
+            if self.bias is not None:
+                self.bias.gradient = ops.dense_grad_bias(dz)
+        return ops.dense_grad_input(dz, self.kernel.value) if self.input_gradient else None

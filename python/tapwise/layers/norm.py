@@ -1,0 +1,104 @@
+"""Layers that bring values to a known range."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from .. import initializers, ops
+from .layer import Array, Layer, Parameter, Shape
+
+
+class BatchNormalization(Layer):
+    """x (n, ..., c), or (n, c, ...) with axis=1 -> y = gamma * (x - mean) / sqrt(variance + epsilon) + beta by channel.
+
+    In training mean and variance (the biased one) are the batch's, and moving_* = momentum * moving_* +
+    (1 - momentum) * theirs; otherwise, and where the layer is frozen, they are the moving ones.
+    Weights: gamma (if scale), beta (if center), moving_mean, moving_variance, each (c,). Ioffe & Szegedy, 2015.
+    """
+
+    gamma: Parameter | None = None
+    beta: Parameter | None = None
+    moving_mean: Parameter
+    moving_variance: Parameter
+
+    def __init__(
+        self,
+        axis: int = -1,
+        momentum: float = 0.99,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: str | initializers.Initializer = "zeros",
+        gamma_initializer: str | initializers.Initializer = "ones",
+        moving_mean_initializer: str | initializers.Initializer = "zeros",
+        moving_variance_initializer: str | initializers.Initializer = "ones",
+        **layer: Any,
+    ) -> None:
+        super().__init__(**layer)
+        self.axis, self.momentum, self.epsilon = axis, momentum, epsilon
+        self.center, self.scale = center, scale
+        self.beta_initializer, self.gamma_initializer = beta_initializer, gamma_initializer
+        self.moving_mean_initializer = moving_mean_initializer
+        self.moving_variance_initializer = moving_variance_initializer
+
+    def build(self, input_shape: Shape) -> None:
+        last = len(input_shape) - 1
+        if self.axis not in (-1, last, 1) or last < 1:
+            raise ValueError(f"axis must be the last one or 1, got {self.axis}")
+        data_format = "channels_last" if self.axis in (-1, last) else "channels_first"
+        self.how: dict[str, Any] = {"epsilon": self.epsilon, "data_format": data_format}
+        channels = (input_shape[self.axis],)
+        if self.scale:
+            self.gamma = self.add_weight(channels, self.gamma_initializer, name="gamma")
+        if self.center:
+            self.beta = self.add_weight(channels, self.beta_initializer, name="beta")
+        self.moving_mean = self.add_weight(channels, self.moving_mean_initializer, trainable=False, name="moving_mean")
+        self.moving_variance = self.add_weight(
+            channels, self.moving_variance_initializer, trainable=False, name="moving_variance"
+        )
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        gamma = None if self.gamma is None else self.gamma.value
+        beta = None if self.beta is None else self.beta.value
+        kept = self.moving_mean.value, self.moving_variance.value
+        if not (training and self.trainable):
+            self.saved = None, gamma, *kept
+            y: Array = ops.batch_norm(x, gamma, beta, *kept, **self.how)
+            return y
+        y, mean, variance = ops.batch_norm(x, gamma, beta, training=True, **self.how)
+        for moving, batch in zip(kept, (mean, variance), strict=True):
+            moving[...] = self.momentum * moving + (1 - self.momentum) * batch
+        self.saved = x, gamma, mean, variance
+        return y
+
+    def backward(self, dy: Array) -> Array | None:
+        """After a forward with the moving statistics y is linear in x: dx, and no gradients of the weights."""
+        x, gamma, mean, variance = self.saved
+        if x is None:
+            dx: Array = ops.batch_norm(dy, gamma, None, np.zeros_like(mean), variance, **self.how)
+            return dx
+        dx, dgamma, dbeta = ops.batch_norm_grad(dy, x, gamma, mean, variance, **self.how)
+        if self.gamma is not None:
+            self.gamma.gradient = dgamma
+        if self.beta is not None:
+            self.beta.gradient = dbeta
+        return dx
+
+
+class Rescaling(Layer):
+    """y = x * scale + offset: scale=1/127.5, offset=-1 takes bytes to [-1, 1]."""
+
+    def __init__(self, scale: float, offset: float = 0.0, **layer: Any) -> None:
+        super().__init__(**layer)
+        self.scale, self.offset = scale, offset
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        y: Array = x * x.dtype.type(self.scale)
+        y += x.dtype.type(self.offset)
+        return y
+
+    def backward(self, dy: Array) -> Array | None:
+        dx: Array = dy * dy.dtype.type(self.scale)
+        return dx
