@@ -1,11 +1,21 @@
 """Tapwise: a compiled convolution engine with a thin CNN training layer."""
 
 from . import backend as backend
+from . import data as data
+from . import datasets as datasets
+from . import initializers as initializers
 from . import isa as isa
+from . import layers as layers
+from . import losses as losses
+from . import metrics as metrics
+from . import optimizers as optimizers
 from . import threads as threads
 from ._version import __version__ as __version__
 from .config import show_config as show_config
+from .layers import Input as Input
+from .model import Sequential as Sequential
 from .ops import *  # noqa: F403
 from .plan import Plan as Plan
 from .plan import plan as plan
+from .random import set_random_seed as set_random_seed
 from .trace import trace as trace
