@@ -24,7 +24,7 @@ def kernels() -> list[str]:
     return current().isa_kernels()
 
 
-def fma_peak(steps: int = 1 << 23) -> float:
+def fma_peak(steps: int = 1 << 20) -> float:
     """GFLOP/s of multiply-adds in registers on all threads, measured now: what a kernel's speed is a share of.
 
     NaN where the backend has no such loop.
