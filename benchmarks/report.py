@@ -1,0 +1,104 @@
+"""The Markdown tables of a benchmark run, from pytest-benchmark's JSON.
+
+python benchmarks/report.py conv.json [more.json ...]
+"""
+
+import json
+import math
+import sys
+from pathlib import Path
+
+NUMPY = "NumPy im2col + BLAS"
+
+
+def main(paths):
+    for path in paths:
+        run = json.loads(Path(path).read_text())
+        print(f"{run['machine_info']['tapwise']}\n")
+        for direction, benchmarks in by(run["benchmarks"], "direction").items():
+            print(f"### {direction}\n\n{table(benchmarks)}")
+        print(side_by_side(run["benchmarks"]))
+
+
+def by(benchmarks, key):
+    groups = {}
+    for benchmark in benchmarks:
+        groups.setdefault(benchmark["extra_info"][key], []).append(benchmark)
+    return groups
+
+
+def table(benchmarks):
+    """One line for each engine on each row of one direction; the row's fastest is bold."""
+    columns = [
+        (name, value)
+        for name, needs, value in COLUMNS
+        if any(needs in benchmark["extra_info"] for benchmark in benchmarks)
+    ]
+    lines = [
+        f"| | | {' | '.join(name for name, _ in columns)} |",
+        "| --- | --- |" + " ---: |" * len(columns),
+    ]
+    for row, group in by(benchmarks, "row").items():
+        fastest = min(group, key=seconds)
+        numpy = next((seconds(b) for b in group if b["extra_info"]["engine"] == NUMPY), math.nan)
+        for benchmark in group:
+            engine = benchmark["extra_info"]["engine"]
+            cells = [value(benchmark, numpy) for _, value in columns]
+            name = "" if benchmark is not group[0] else row
+            lines.append(f"| {name} | {f'**{engine}**' if benchmark is fastest else engine} | {' | '.join(cells)} |")
+    return "\n".join(lines) + "\n"
+
+
+def side_by_side(benchmarks):
+    """One line for each row and engine that was timed in several directions: a layer's forward pass and gradients."""
+    lines = []
+    directions = list(by(benchmarks, "direction"))
+    for row, group in by(benchmarks, "row").items():
+        for engine, timed in by(group, "engine").items():
+            cells = {benchmark["extra_info"]["direction"]: f"{seconds(benchmark) * 1e3:.3f}" for benchmark in timed}
+            if len(cells) > 1:
+                lines.append(f"| {row} | {engine} | {' | '.join(cells.get(d, '-') for d in directions)} |")
+    heading = [
+        "### Side by side, ms\n",
+        f"| | | {' | '.join(directions)} |",
+        "| --- | --- |" + " ---: |" * len(directions),
+    ]
+    return "\n".join(heading + lines) + "\n" if lines else ""
+
+
+def seconds(benchmark):
+    return benchmark["stats"]["median"]
+
+
+def rate(key, unit):
+    return lambda benchmark, numpy: shown(benchmark["extra_info"][key] / seconds(benchmark) / unit)
+
+
+def share(key, of, unit=1e9):
+    """Percent of what the same run measured."""
+    return lambda benchmark, numpy: shown(
+        100 * benchmark["extra_info"][key] / seconds(benchmark) / unit / benchmark["extra_info"][of]
+    )
+
+
+def shown(value):
+    return "-" if math.isnan(value) else f"{value:,.0f}" if value >= 100 else f"{value:.1f}"
+
+
+# Heading, the entry of extra_info that it needs, the cell.
+COLUMNS = [
+    ("ms", "row", lambda benchmark, numpy: f"{seconds(benchmark) * 1e3:.3f}"),
+    ("images/s", "images", rate("images", 1)),
+    ("GFLOP/s", "flops", rate("flops", 1e9)),
+    ("% of FMA peak", "peak", share("flops", "peak")),
+    ("GB/s", "bytes", rate("bytes", 1e9)),
+    ("% of copy", "copy_rate", share("bytes", "copy_rate")),
+    ("x NumPy", "flops", lambda benchmark, numpy: f"{numpy / seconds(benchmark):.2f}"),
+    ("error", "error", lambda benchmark, numpy: f"{benchmark['extra_info']['error']:.1e}"),
+]
+
+
+if __name__ == "__main__":
+    if len(sys.argv) < 2:
+        sys.exit("usage: python benchmarks/report.py FILE.json [FILE.json ...]")
+    main(sys.argv[1:])
