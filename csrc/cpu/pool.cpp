@@ -17,9 +17,11 @@
 namespace tapwise::ISA {
 namespace {
 
-// p[0], p[2], p[4], ..., and nothing behind the last of them.
-TAPWISE_INLINE Vec load_even(const float* p) {
-  const Vec a = load(p), b = load(p + kLanes - 1);
+// p[0], p[2], p[4], ... for `count` lanes, reading nothing behind the last of them.
+TAPWISE_INLINE Vec load_even(const float* p, Index count) {
+  const Index last = 2 * count - 1;
+  const Vec a = load_part(p, least<Index>(kLanes, last));
+  const Vec b = load_part(p + kLanes - 1, most<Index>(0, last - (kLanes - 1)));
   IntVec from{};
   TAPWISE_UNROLL for (int i = 0; i < kLanes; ++i) from[i] = 2 * i < kLanes ? 2 * i : 2 * i + 1;
 #if defined(__clang__)
@@ -31,10 +33,10 @@ TAPWISE_INLINE Vec load_even(const float* p) {
 #endif
 }
 
-// p[0], p[stride], p[2 * stride], ...; the other lanes are 0.
+// p[0], p[stride], p[2 * stride], ...; the lanes from `count` on hold nothing of use.
 TAPWISE_INLINE Vec load_strided(const float* p, Index stride, Index count) {
   if (stride == 1) return load_part(p, count);
-  if (stride == 2 && count == kLanes) return load_even(p);
+  if (stride == 2) return load_even(p, count);
   Vec v{};
   for (Index i = 0; i < count; ++i) v[i] = p[i * stride];
   return v;
@@ -173,19 +175,21 @@ TAPWISE_INLINE void clear(const Pool& s, float* dx, const Image& x, Index c0, In
 
 void spread_last(const Pool& s, const float* dy, float* dx, Index c0, Index c1) {
   const PoolAxis axis_of_d = axis_d(s), axis_of_h = axis_h(s), axis_of_w = axis_w(s);
-  for (Index o = 0; o < s.od * s.oh * s.ow; ++o, dy += s.c) {
-    const Window d = window(axis_of_d, o / (s.oh * s.ow)), h = window(axis_of_h, o / s.ow % s.oh);
-    const Window w = window(axis_of_w, o % s.ow);
-    const float divisor = static_cast<float>(d.divisor * h.divisor * w.divisor);
-    for_each_vector(c0, c1, [&](Index c, Index count) {
-      const Vec share = load_part(dy + c, count) / divisor;
-      for (Index i = d.first; i < d.last; i += d.step)
-        for (Index j = h.first; j < h.last; j += h.step)
-          for (Index k = w.first; k < w.last; k += w.step) {
-            float* to = dx + ((i * s.ih + j) * s.iw + k) * s.c + c;
-            store_part(to, load_part(to, count) + share, count);
-          }
-    });
+  for (Index row = 0; row < s.od * s.oh; ++row) {
+    const Window d = window(axis_of_d, row / s.oh), h = window(axis_of_h, row % s.oh);
+    for (Index o = 0; o < s.ow; ++o, dy += s.c) {
+      const Window w = window(axis_of_w, o);
+      const float divisor = static_cast<float>(d.divisor * h.divisor * w.divisor);
+      for_each_vector(c0, c1, [&](Index c, Index count) {
+        const Vec share = load_part(dy + c, count) / divisor;
+        for (Index i = d.first; i < d.last; i += d.step)
+          for (Index j = h.first; j < h.last; j += h.step)
+            for (Index k = w.first; k < w.last; k += w.step) {
+              float* to = dx + ((i * s.ih + j) * s.iw + k) * s.c + c;
+              store_part(to, load_part(to, count) + share, count);
+            }
+      });
+    }
   }
 }
 

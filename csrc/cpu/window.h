@@ -27,8 +27,10 @@ TAPWISE_INLINE PoolAxis axis_w(const Pool& s) {
   return {s.iw, s.ow, s.kw, s.sw, s.dil_w, s.pl, s.pr, s.count_include_pad, s.adaptive};
 }
 
+// At least 0. Most dilations are 1, and a division costs more than a window's additions.
 TAPWISE_INLINE Index ceil_over(Index a, Index b) {
-  return a > 0 ? (a + b - 1) / b : 0;
+  if (a <= 0) return 0;
+  return b == 1 ? a : (a + b - 1) / b;
 }
 
 // Positions first, first + step, ... below last.
