@@ -153,13 +153,13 @@ def test_a_full_disk_ends_in_one_line(digits, tmp_path, monkeypatch, capsys):
 
 
 def test_larger_images_are_pooled_before_the_dense_layers():
-    for shape in ((1, 1, 1), (3, 5, 2), (28, 28, 1), (70, 90, 3)):
+    for shape in ((1, 1, 1), (3, 5, 2), (28, 28, 1), (20, 300, 3)):
         x = np.zeros((2, *shape), np.uint8)
         x[1] = 255
         model = recipe.network(tapwise.data.Dataset(x, np.array([0, 1]), x, np.array([0, 1]), ("a", "b")))
         assert model.output_shape == (None, 2)
         flat = next(i for i, layer in enumerate(model.layers) if layer.name == "flatten")
-        assert max(model.shapes[flat][1:3]) <= 22
+        assert max(model.shapes[flat][1:3]) <= 16
         np.testing.assert_allclose(model.layers[0](x.astype(np.float32)), np.where(x, 1, -1), atol=1e-6)
 
 

@@ -51,7 +51,7 @@ def parser() -> Parser:
     train.add_argument("--image-size", type=number(int, 1), metavar="N", help="resize a folder's images to N x N")
     train.add_argument("--epochs", type=number(int, 1), default=10, metavar="N", help="default: %(default)s")
     train.add_argument("--batch-size", type=number(int, 1), default=128, metavar="N", help="default: %(default)s")
-    train.add_argument("--learning-rate", type=number(float, 0), default=1e-3, metavar="RATE", help="default: 0.001")
+    train.add_argument("--learning-rate", type=number(float, 0), default=2e-3, metavar="RATE", help="default: 0.002")
     train.add_argument("--seed", type=number(int, 0), default=0, metavar="N", help="repeats a run to the bit")
     train.add_argument("--save", type=Path, metavar="FILE", help="write the weights to FILE (.npz) after each epoch")
     train.set_defaults(run=run_train)

@@ -13,7 +13,7 @@ from .data import Dataset
 from .random import set_random_seed
 
 SEEDS = 5
-EPOCHS = 15
+EPOCHS = 10
 
 T = np.zeros((7, 7), np.float32)
 T[1, 2:5] = 1

@@ -13,7 +13,7 @@ from .layers import Parameter
 from .model import Sequential
 from .trainer import Callback
 
-LARGEST_MAP = 16
+LARGEST_MAP = 32
 
 
 class Trained(NamedTuple):
@@ -26,28 +26,31 @@ class Trained(NamedTuple):
 def network(dataset: Dataset) -> Sequential:
     """Images (n, ih, iw, c) -> probabilities (n, classes): two convolutions, pooling, two dense layers.
 
-    Larger images are pooled to LARGEST_MAP first, by a convolution and a pooling at a time: the weights between the
+    Larger maps are pooled, and convolved once more, until no side is above LARGEST_MAP: the weights between the
     flattened maps and the first dense layer are the bottleneck. Pixels come to [-1, 1] by the training images' range.
     """
     image_shape = dataset.x_train.shape[1:]
     low, high = float(dataset.x_train.min()), float(dataset.x_train.max())
     scale = 2 / (high - low) if high > low else 1.0
     model = Sequential([layers.Input(image_shape), layers.Rescaling(scale, -1 - low * scale)])
-    model.add(layers.Conv2D(32, 3, padding="same", activation="relu"))
-    size = min(image_shape[:2])
-    while size > 2 * LARGEST_MAP:
-        model.add(layers.MaxPooling2D())
-        model.add(layers.Conv2D(64, 3, padding="same", activation="relu"))
-        size //= 2
-    model.add(layers.Conv2D(64, 3, padding="same", activation="relu"))
-    if size >= 2:
-        model.add(layers.MaxPooling2D())
+    add_convolution(model, 32)
+    while max(model.result_shape[:2]) > LARGEST_MAP:
+        model.add(layers.MaxPooling2D(padding="same"))
+        add_convolution(model, 64)
+    add_convolution(model, 64)
+    model.add(layers.MaxPooling2D(padding="same"))
     model.add(layers.Dropout(0.25))
     model.add(layers.Flatten())
     model.add(layers.Dense(128, activation="relu"))
     model.add(layers.Dropout(0.5))
     model.add(layers.Dense(len(dataset.class_names), activation="softmax"))
     return model
+
+
+def add_convolution(model: Sequential, filters: int) -> None:
+    """3x3 and ReLU; maps too small to lose their border keep it."""
+    padding = "valid" if min(model.result_shape[:2]) >= 16 else "same"
+    model.add(layers.Conv2D(filters, 3, padding=padding, activation="relu"))
 
 
 class CosineAdam(optimizers.Adam):
@@ -68,7 +71,7 @@ def train(
     *,
     epochs: int,
     batch_size: int = 128,
-    learning_rate: float = 1e-3,
+    learning_rate: float = 2e-3,
     verbose: int | str = "auto",
     callbacks: Sequence[Callback] = (),
 ) -> Trained:
