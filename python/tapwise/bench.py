@@ -1,7 +1,8 @@
 """The quick table of `tapwise bench`: convolution layers of known networks, our algorithms beside NumPy and Numba.
 
 Each result is checked against the float64 reference, then timed: the median of rounds that take turns between the
-engines. GFLOP/s count the direct method's operations; the error is the largest difference over the largest value.
+engines and a measurement of the FMA peak. GFLOP/s count the direct method's operations; the error is the largest
+difference over the largest value.
 """
 
 from __future__ import annotations
@@ -159,10 +160,18 @@ class Row(NamedTuple):
     engine: Engine
     seconds: float
     error: float
+    peak: float  # GFLOP/s of multiply-adds between the same rounds; NaN without the extension
 
     @property
     def gflops(self) -> float:
         return self.layer.flops / self.seconds / 1e9
+
+    def text(self, layer: str, slowest: float) -> str:
+        share = "-" if isnan(self.peak) else f"{100 * self.gflops / self.peak:.1f}"
+        return (
+            f"{layer:<34}{self.engine.name:<21}{self.seconds * 1e3:>9.3f}{self.gflops:>9.1f}{share:>8}"
+            f"{slowest / self.seconds:>13.1f}{self.error:>9.1e}"
+        )
 
 
 def engines(layer: Layer, direction: str = "forward") -> list[Engine]:
@@ -183,11 +192,13 @@ def measure(layer: Layer) -> list[Row]:
     errors = [engine.error(layer) for engine in found]
     calls = [engine.call(layer)[0] for engine in found]
     times: list[list[float]] = [[] for _ in found]
+    peaks = []
     for _ in range(ROUNDS):
+        peaks.append(fma_peak())
         for engine, call, seconds in zip(found, calls, times, strict=True):
             with engine.use():
                 seconds.append(round_seconds(call))
-    return [Row(layer, *row) for row in zip(found, map(median, times), errors, strict=True)]
+    return [Row(layer, *row, max(peaks)) for row in zip(found, map(median, times), errors, strict=True)]
 
 
 def round_seconds(call: Callable[[], object]) -> float:
@@ -200,11 +211,11 @@ def round_seconds(call: Callable[[], object]) -> float:
 
 
 def fma_peak() -> float:
-    """The best of ten short measurements, GFLOP/s on all threads; NaN without the extension."""
+    """The best of three short measurements, GFLOP/s on all threads; NaN without the extension."""
     if "native" not in backend.available():
         return nan
     with backend.use("native"):
-        return max(isa.fma_peak() for _ in range(10))
+        return max(isa.fma_peak() for _ in range(3))
 
 
 def machine() -> str:
@@ -255,18 +266,12 @@ def print_table() -> None:
     """Print the machine and, as they are measured, the rows: about ten seconds, more where Numba compiles first."""
     peak = fma_peak()
     print(machine())
-    print("FMA peak: " + ("not measured, the extension isn't built" if isnan(peak) else f"{peak:.0f} GFLOP/s"))
+    print("FMA peak not measured: the extension isn't built" if isnan(peak) else f"FMA peak {peak:.0f} GFLOP/s")
     for variable in BLAS_VARIABLES:
         if variable in os.environ:
             print(f"{variable} is set: NumPy's BLAS may be slower than it can be")
     print(f"\n{'layer':<34}{'by':<21}{'ms':>9}{'GFLOP/s':>9}{'% peak':>8}{'x reference':>13}{'error':>9}")
     for layer in LAYERS:
         rows = measure(layer)
-        slowest = rows[0].seconds
         for number, row in enumerate(rows):
-            share = "-" if isnan(peak) else f"{100 * row.gflops / peak:.1f}"
-            print(
-                f"{'' if number else layer.name:<34}{row.engine.name:<21}{row.seconds * 1e3:>9.3f}{row.gflops:>9.1f}"
-                f"{share:>8}{slowest / row.seconds:>13.1f}{row.error:>9.1e}",
-                flush=True,
-            )
+            print(row.text("" if number else layer.name, rows[0].seconds), flush=True)

@@ -23,13 +23,17 @@ class Parser(argparse.ArgumentParser):
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; 0, or 130 after Ctrl-C. Exits with 2 and one line on stderr where the user is at fault."""
+    """Run a command: 0, 130 after Ctrl-C, 1 where stdout was closed. A user's mistake exits with 2 and one line."""
     args = parser().parse_args(arguments)
     try:
         args.run(args)
+        sys.stdout.flush()
     except KeyboardInterrupt:
         print("tapwise: stopped", file=sys.stderr)
         return 130
+    except BrokenPipeError:  # `tapwise bench | head`: nobody reads on, and Python would complain again at its exit
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
     return 0
 
 
