@@ -64,6 +64,7 @@ def refused(arguments, capsys):
         ),
         (["train", "--save", "/nowhere/w"], "tapwise: --save must name a file in a folder that exists, got /nowhere/w"),
         (["train", "--save", "/"], "tapwise: --save must name a file that can be written, got /"),
+        (["train", "--image-size", "8"], "tapwise: --image-size belongs to a folder of images, got --data digits"),
         (["bench", "--backend", "cuda"], "tapwise: backend must be one of "),
         (["info", "--threads", "0"], "tapwise info: argument --threads: must be >= 1, got 0"),
     ],

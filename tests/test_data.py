@@ -238,6 +238,8 @@ def test_npz(tmp_path, save):
     np.testing.assert_array_equal(got.x_test, want["x_test"][..., None])
     np.testing.assert_array_equal(got.y_test, want["y_test"])
     assert got.class_names == ("0", "1", "2")
+    with pytest.raises(ValueError, match=r"set\.npz: image_size belongs to a folder of images, got \(4, 4\)"):
+        data.read(tmp_path / "set.npz", image_size=(4, 4))
 
 
 @pytest.mark.parametrize(

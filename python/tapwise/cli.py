@@ -136,6 +136,8 @@ def run_train(args: argparse.Namespace) -> None:
 def load(name: str, image_size: int | None, seed: int) -> Dataset:
     from . import data, datasets
 
+    if image_size and name in ("digits", "fashion-mnist"):
+        raise ValueError(f"--image-size belongs to a folder of images, got --data {name}")
     if name == "digits":
         (x_train, y_train), (x_test, y_test) = datasets.load_digits(seed=seed)
         return data.Dataset(x_train, y_train, x_test, y_test, tuple("0123456789"))

@@ -43,10 +43,13 @@ def read(
     Raises ValueError naming the file and what is wrong with it.
     """
     path = Path(path)
+    is_idx = any(path.glob("*-images*"))
+    if image_size is not None and (path.is_file() or is_idx):
+        raise ValueError(f"{path}: image_size belongs to a folder of images, got {image_size}")
     if path.is_file():
         (x_train, y_train), (x_test, y_test) = read_npz(path)
         names: tuple[str, ...] = ()
-    elif any(path.glob("*-images*")):
+    elif is_idx:
         x_train, y_train = read_idx_pair(*_idx_pair(path, "train"))
         x_test, y_test = read_idx_pair(*_idx_pair(path, "t10k", "test"))
         names = ()
