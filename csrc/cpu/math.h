@@ -7,7 +7,7 @@
 //                P(x) = 1/2 + x poly(x^2) for |x| < 1
 //
 // Largest error on every ISA, in units in the last place of results that are not subnormal: exp 1.05, expm1 1.75,
-// log 0.85, tanh 2.5, distribution 3.9, density 2.1; tests/test_nn.py measures them through the activations. NaN
+// log 0.85, tanh 2.5, distribution 4.5, density 2.3; tests/test_nn.py measures them through the activations. NaN
 // passes, infinities have their limits, a result below 2^-126 may be 0. The coefficients are minimax in relative error,
 // fitted in float64 by linear programming and rounded.
 //
