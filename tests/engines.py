@@ -1,0 +1,43 @@
+"""Every backend on every instruction set that this machine runs."""
+
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass
+
+import tapwise
+
+
+@dataclass(frozen=True)
+class Engine:
+    """A backend and, for native, the instruction set it is capped to."""
+
+    backend: str
+    isa: str | None = None
+
+    def __str__(self):
+        return f"{self.backend}-{self.isa}" if self.isa else self.backend
+
+    @contextmanager
+    def use(self):
+        with ExitStack() as stack:
+            stack.enter_context(tapwise.backend.use(self.backend))
+            if self.isa:
+                stack.enter_context(tapwise.isa.use(self.isa))
+            yield self
+
+    @property
+    def environment(self):
+        """The variables that make another process use this engine."""
+        chosen = {"TAPWISE_BACKEND": self.backend}
+        return {**chosen, "TAPWISE_ISA": self.isa} if self.isa else chosen
+
+
+def native_engines():
+    if "native" not in tapwise.backend.available():
+        return []
+    with tapwise.backend.use("native"):
+        return [Engine("native", level) for level in reversed(tapwise.isa.available())]
+
+
+NATIVE = native_engines()
+ENGINES = NATIVE + [Engine(name) for name in tapwise.backend.available() if name != "native"]
+FASTEST = [*NATIVE[:1], *(engine for engine in ENGINES if engine.backend == "numba")]

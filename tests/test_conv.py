@@ -1,0 +1,88 @@
+"""Every pass of convolution against the float64 reference: each case, algorithm, backend and instruction set.
+
+Inputs lie between NaN fences at odd offsets, outputs start as NaN between canaries.
+"""
+
+import numpy as np
+import pytest
+
+import tapwise
+from cases import CASES, DIRECTIONS, named
+from close import Fenced, assert_adjoint, assert_within, bound, dot, fenced_copy
+from exact import exact
+
+every_case = pytest.mark.parametrize("case", CASES, ids=str)
+
+
+def fenced_call(operation, shape, *arguments, label, **options):
+    """operation(*arguments, out=...) between fences; the output must be the array given and nothing else be written."""
+    fenced = [fenced_copy(a, offset) if isinstance(a, np.ndarray) else a for offset, a in enumerate(arguments, 1)]
+    out = Fenced(shape, offset=3)
+    result = operation(*fenced, out=out.array, **options)
+    assert result is out.array
+    out.assert_intact(label)
+    return result
+
+
+@every_case
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_within_the_bound(case, direction, engine, rng):
+    terms, operation, *arguments = case.passes(*case.arrays(rng))[direction]
+    want, mass = exact(operation, *arguments, **case.geometry)
+    for algorithm in case.algorithms(direction):
+        got = fenced_call(operation, want.shape, *arguments, label=algorithm, algorithm=algorithm, **case.geometry)
+        assert_within(got, want, mass, terms, label=algorithm)
+
+
+@every_case
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_whole_numbers_are_exact(case, direction, engine, rng):
+    """Sums of small whole numbers have no rounding, so a missing, doubled or misplaced term shows."""
+    _, operation, *arguments = case.passes(*case.integers(rng))[direction]
+    want, _ = exact(operation, *arguments, **case.geometry)
+    for algorithm in case.algorithms(direction):
+        got = operation(*arguments, algorithm=algorithm, **case.geometry)
+        np.testing.assert_array_equal(got, want, err_msg=algorithm)
+
+
+@every_case
+def test_gradients_are_adjoint(case, engine, rng):
+    """conv is linear in x and in w, so <dy, conv(x, w)> == <dx, x> == <dw, w>."""
+    x, w, _, dy = case.arrays(rng)
+    y, (_, sizes) = tapwise.conv(x, w, **case.geometry), exact(tapwise.conv, x, w, **case.geometry)
+    dx = tapwise.conv_grad_input(dy, w, case.x_shape, **case.geometry)
+    dw = tapwise.conv_grad_weight(x, dy, case.w_shape, **case.geometry)
+    # All three have one mass, the sum of |dy| |w| |x|; each side adds the error of its own number of terms.
+    mass = dot(np.abs(dy), sizes)
+    assert_adjoint(dy, y, dx, x, bound(mass, case.terms + case.grad_input_terms), "grad_input")
+    assert_adjoint(dy, y, dw, w, bound(mass, case.terms + case.grad_weight_terms), "grad_weight")
+
+
+@every_case
+def test_grad_bias(case, engine, rng):
+    *_, dy = case.arrays(rng)
+    want, mass = exact(tapwise.conv_grad_bias, dy, data_format=case.data_format)
+    out = Fenced((case.co,), offset=1)
+    tapwise.conv_grad_bias(fenced_copy(dy, 1), data_format=case.data_format, out=out.array)
+    out.assert_intact()
+    assert_within(out.array, want, mass, case.grad_weight_terms)
+
+
+@pytest.mark.parametrize("dtype", [np.float64, np.float16, np.longdouble], ids=lambda t: t.__name__)
+@pytest.mark.parametrize(
+    "case", named("prime channels", "groups of 8", "depthwise, multiplier 2", "1-D", "3-D"), ids=str
+)
+@pytest.mark.parametrize("direction", DIRECTIONS)
+def test_other_float_types(case, direction, dtype, engine, rng):
+    """Float64 on Numba, every float type on the reference; a backend without the type refuses it."""
+    terms, operation, *arguments = case.passes(*case.arrays(rng))[direction]
+    arguments = [a.astype(dtype) if isinstance(a, np.ndarray) else a for a in arguments]
+    supported = {"native": (), "numba": (np.float64,), "reference": (np.float64, np.float16, np.longdouble)}
+    if dtype not in supported[engine.backend]:
+        with pytest.raises(TypeError, match=f"got {np.dtype(dtype)}"):
+            operation(*arguments, **case.geometry)
+        return
+    got = operation(*arguments, **case.geometry)
+    want, mass = exact(operation, *arguments, dtype=np.longdouble, **case.geometry)
+    assert got.dtype == dtype
+    assert_within(got, want, mass, terms)

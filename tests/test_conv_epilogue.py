@@ -1,0 +1,95 @@
+"""What a convolution does besides summing: bias, residual and activation, of conv and of conv_transpose."""
+
+import math
+
+import numpy as np
+import pytest
+
+import tapwise
+from cases import named
+from close import Fenced, bound
+from exact import exact
+
+EPS = float(np.finfo(np.float32).eps)
+ROUNDINGS = 4  # of an activation, in eps of the larger of 1 and its value: exp, tanh and erf are within 4 units
+
+some_cases = pytest.mark.parametrize(
+    "case",
+    named(
+        "prime channels",
+        "empty batch",
+        "strided 1x1",
+        "groups of 8",
+        "groups that widen, 2 to 5",
+        "depthwise, 19 channels",
+        "depthwise, multiplier 2",
+        "several tasks a thread",
+        "1-D",
+        "3-D",
+    ),
+    ids=str,
+)
+
+# kind -> its definition in float64 and its largest slope, by which an error of the sum may grow
+ACTIVATIONS = {
+    "linear": (lambda s: s, 1.0),
+    "relu": (lambda s: np.maximum(s, 0), 1.0),
+    "leaky_relu": (lambda s: np.where(s > 0, s, 0.2 * s), 1.0),
+    "elu": (lambda s: np.where(s > 0, s, np.expm1(np.minimum(s, 0))), 1.0),
+    "sigmoid": (lambda s: 1 / (1 + np.exp(-s)), 0.25),
+    "tanh": (np.tanh, 1.0),
+    "gelu": (lambda s: s * (1 + np.vectorize(math.erf, otypes=[float])(s / math.sqrt(2))) / 2, 1.13),
+}
+
+
+def activated(kind, want, mass, terms):
+    """The activation of want in float64 and the error it may have, from that of its argument and its own rounding."""
+    function, slope = ACTIVATIONS[kind]
+    value = function(want)
+    own = 0.0 if kind in ("linear", "relu") else ROUNDINGS * EPS * np.maximum(1, np.abs(value))
+    return value, slope * bound(mass, terms) + own
+
+
+def assert_near(got, want, allowed, label=""):
+    error = np.abs(got - want)
+    assert (error <= allowed).all(), f"{label}: off by {(error / allowed).max():.3g} times what is allowed"
+
+
+@some_cases
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_conv(case, kind, engine, rng):
+    """activation(conv(x, w) + b + residual)"""
+    x, w, b, residual = case.arrays(rng)
+    want, mass = exact(tapwise.conv, x, w, b, **case.geometry)
+    value, allowed = activated(kind, want + residual, mass + np.abs(residual), case.terms + 2)
+    for algorithm in case.algorithms("forward"):
+        out = Fenced(case.y_shape)
+        options = {"activation": kind, "residual": residual, "algorithm": algorithm, **case.geometry}
+        assert_near(tapwise.conv(x, w, b, out=out.array, **options), value, allowed, algorithm)
+        out.assert_intact(algorithm)
+
+
+@some_cases
+@pytest.mark.parametrize("kind", ACTIVATIONS)
+def test_conv_transpose(case, kind, engine, rng):
+    """activation(conv_grad_input(x, w) + b + residual): x is as large as the convolution's output, y as its input."""
+    residual, w, _, x = case.arrays(rng)
+    b = rng.standard_normal(case.ci, np.float32)
+    channels = b if case.data_format == "channels_last" else b.reshape(-1, *[1] * len(case.k))
+    sums, mass = exact(tapwise.conv_grad_input, x, w, case.x_shape, **case.geometry)
+    mass = mass + np.abs(channels) + np.abs(residual)
+    value, allowed = activated(kind, sums + channels + residual, mass, case.grad_input_terms + 2)
+    options = {**case.geometry, **transposed(case), "activation": kind, "residual": residual}
+    for algorithm in case.algorithms("grad_input"):
+        out = Fenced(case.x_shape)
+        assert_near(
+            tapwise.conv_transpose(x, w, b, out=out.array, algorithm=algorithm, **options), value, allowed, algorithm
+        )
+        out.assert_intact(algorithm)
+
+
+def transposed(case):
+    """Explicit padding, and at the end what the convolution's strides left over."""
+    sizes = zip(case.x[1:-1], case.extents, case.pads, case.per_axis(case.strides), strict=True)
+    rest = tuple((size + sum(pads) - extent) % stride for size, extent, pads, stride in sizes)
+    return {"padding": case.pads, "output_padding": rest}
