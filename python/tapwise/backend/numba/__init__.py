@@ -1,0 +1,60 @@
+"""The compiled backend without an extension: Numba kernels, float32 and float64.
+
+Kernels are compiled when first called and kept on disk; importing compiles nothing. Threads are our own (threads.py),
+the matrix products of im2col are NumPy's BLAS.
+"""
+
+from __future__ import annotations
+
+import math
+
+import llvmlite
+import numba
+import numpy as np
+
+from .activation import activation, activation_grad
+from .conv import conv, conv_grad_input, conv_grad_weight
+from .dropout import dropout
+from .loss import softmax, softmax_cross_entropy, softmax_cross_entropy_grad, softmax_grad
+from .norm import batch_norm, batch_norm_grad, batch_norm_statistics, conv_grad_bias
+from .optim import adam_update, sgd_update
+from .plan import plan
+from .pool import average_pool, average_pool_grad, max_pool, max_pool_grad
+from .threads import machine_threads, set_thread_count, thread_count
+
+__all__ = [
+    "activation", "activation_grad", "adam_update", "average_pool", "average_pool_grad", "batch_norm",
+    "batch_norm_grad", "batch_norm_statistics", "build_info", "conv", "conv_grad_bias", "conv_grad_input",
+    "conv_grad_weight", "dropout", "dtypes", "fma_peak", "isa_available", "isa_kernels", "isa_name", "isa_use",
+    "machine_threads", "max_pool", "max_pool_grad", "name", "plan", "set_thread_count", "sgd_update", "softmax",
+    "softmax_cross_entropy", "softmax_cross_entropy_grad", "softmax_grad", "thread_count",
+]  # fmt: skip
+
+name = "numba"
+dtypes = (np.dtype(np.float32), np.dtype(np.float64))
+
+
+def isa_available() -> list[str]:
+    """Numba compiles for the CPU it runs on."""
+    return ["host"]
+
+
+def isa_name() -> str:
+    return "host"
+
+
+def isa_use(name: str) -> None:
+    if name != "host":
+        raise ValueError(f"isa must be host on the numba backend, got {name!r}")
+
+
+def isa_kernels() -> list[str]:
+    return []
+
+
+def fma_peak(steps: int) -> float:
+    return math.nan
+
+
+def build_info() -> dict[str, str]:
+    return {"numba": numba.__version__, "llvmlite": llvmlite.__version__, "numpy": np.__version__}
