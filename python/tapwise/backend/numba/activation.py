@@ -54,7 +54,7 @@ class Epilogue:
         self.b = none if b is None else typed(b)
         self.residual = none if residual is None else typed(residual).reshape(-1)
         self.channels = y.shape[-1] if channels_last else y.shape[1]
-        self.inner = 1 if channels_last else math.prod(y.shape[2:])
+        self.inner = 0 if channels_last else math.prod(y.shape[2:])
         self.unit = self.channels if channels_last else 1
         self.code, self.alpha = CODES[activation], y.dtype.type(alpha)
         self.needed = b is not None or residual is not None or self.code != 0
@@ -75,7 +75,8 @@ class Epilogue:
 def _finish(
     y: Array, b: Array, residual: Array, channels: int, inner: int, code: int, alpha: float, begin: int, end: int
 ) -> None:
-    if b.size and inner == 1:
+    """inner: elements of a plane, 0 if channels_last."""
+    if b.size and inner == 0:
         for start in range(begin, end, channels):
             row = y[start : start + channels]
             for c in range(channels):
