@@ -10,7 +10,7 @@ from engines import ENGINES
 NOTES = pytest.StashKey[list]()  # lines that tests add
 
 LEVELS = {"x86_64": ("baseline", "avx2", "avx512"), "AMD64": ("baseline", "avx2", "avx512"), "aarch64": ("neon",)}
-PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow", "rich": "rich", "threadpoolctl": "threadpoolctl"}
+PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow", "threadpoolctl": "threadpoolctl"}
 
 
 def on_this_machine():
