@@ -204,13 +204,14 @@ void spread_row(const PoolAxis& a, const float* shares, float* dx) {
   }
   for (Index t = 0; t < a.k; ++t) {  // tap by tap: one order of additions for any number of lanes
     const Outputs o = touching(a, t);
-    float* to = dx + t * a.dilation - a.before;
+    const Index offset = t * a.dilation - a.before;
     if (a.stride == 1)
       for_each_vector(o.first, o.last, [&](Index i, Index count) {
-        store_part(to + i, load_part(to + i, count) + load_part(shares + i, count), count);
+        float* to = dx + i + offset;
+        store_part(to, load_part(to, count) + load_part(shares + i, count), count);
       });
     else
-      for (Index i = o.first; i < o.last; ++i) to[i * a.stride] += shares[i];
+      for (Index i = o.first; i < o.last; ++i) dx[i * a.stride + offset] += shares[i];
   }
 }
 
