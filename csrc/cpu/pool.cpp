@@ -100,17 +100,17 @@ struct Mean {
 
 // Pools the windows of `count` outputs, the first at y[at]; load(p) is what their lanes read at position p.
 template <class To, class Load>
-TAPWISE_INLINE void pool_one(const Pool& s, const Windows& at_windows, const To& to, Index at, Index count,
+TAPWISE_INLINE void pool_one(const Pool& s, const Windows& windows, const To& to, Index at, Index count,
                              const Load& load) {
-  const Window &d = at_windows.d, &h = at_windows.h, &w = at_windows.w;
-  typename To::Running running(s, at_windows);
+  const Window &d = windows.d, &h = windows.h, &w = windows.w;
+  typename To::Running running(s, windows);
   for (Index i = d.first; i < d.last; i += d.step)
     for (Index j = h.first; j < h.last; j += h.step) {
       const Index row = (i * s.ih + j) * s.iw;
       for (Index p = row + w.first; p < row + w.last; p += w.step) running.add(load(p), p);
       running.end_row();
     }
-  to.store(at, count, running, at_windows);
+  to.store(at, count, running, windows);
 }
 
 template <class To>
@@ -167,7 +167,7 @@ TAPWISE_INLINE Image image_at(const Pool& s, Index plane, Index image) {
 
 TAPWISE_INLINE void clear(const Pool& s, float* dx, const Image& x, Index c0, Index c1) {
   const Index plane = s.id * s.ih * s.iw;
-  const bool last = x.channel == 1;
+  const bool last = s.layout == Layout::channels_last;
   const Index rows = last ? plane : c1 - c0, columns = last ? c1 - c0 : plane;
   for (Index r = 0; r < rows; ++r)
     for (Index i = 0; i < columns; ++i) dx[x.start + c0 * x.channel + r * (last ? x.pixel : x.channel) + i] = 0;
@@ -195,10 +195,15 @@ void spread_last(const Pool& s, const float* dy, float* dx, Index c0, Index c1) 
 
 // Adds a row of outputs, already divided, to one row of dx.
 void spread_row(const PoolAxis& a, const float* shares, float* dx) {
-  if (a.adaptive) {
+  if (a.adaptive || a.k > a.out) {  // output by output: windows long enough for vectors, or of several sizes
     for (Index o = 0; o < a.out; ++o) {
       const Window w = window(a, o);
-      for (Index k = w.first; k < w.last; ++k) dx[k] += shares[o];
+      const Vec share = splat(shares[o]);
+      if (w.step == 1)
+        for_each_vector(w.first, w.last,
+                        [&](Index i, Index count) { store_part(dx + i, load_part(dx + i, count) + share, count); });
+      else
+        for (Index i = w.first; i < w.last; i += w.step) dx[i] += shares[o];
     }
     return;
   }
