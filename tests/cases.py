@@ -99,7 +99,7 @@ class Case:
 
     def integers(self, rng):
         """x, w, b and dy of small whole numbers: every sum of direct and im2col is exact in float32."""
-        return tuple(rng.integers(-4, 5, shape).astype(np.float32) for shape in self.shapes)
+        return tuple(rng.integers(-4, 5, shape, np.int8).astype(np.float32) for shape in self.shapes)
 
     @property
     def shapes(self):
@@ -142,6 +142,7 @@ ONE_LAYOUT = [
     Case("one pixel", (1, 1, 1, 1), (1, 1), 1),
     Case("one pixel under 3x3", (1, 1, 1, 2), (3, 3), 3, padding="same"),
     Case("one output", (2, 5, 4, 3), (5, 4), 2),
+    Case("one output pixel in each of 100 images", (100, 13, 13, 3), (13, 13), 51),
     *(Case(f"ow = {ow}, {why}", (1, 3, ow, 3), (3, 3), 5, padding="same") for ow, why in EDGES.items()),
     *(Case(f"co = {co}, {why}", (1, 4, 5, 3), (3, 3), co) for co, why in PANEL_EDGES.items()),
     *(Case(f"ci = {ci}, {why}", (1, 4, 5, ci), (3, 3), 3) for ci, why in PANEL_EDGES.items()),

@@ -61,13 +61,15 @@ def test_strict_bits_do_not_depend_on_the_batch(case, direction, engine, rng):
     """With accuracy="strict" an image has the same bits alone, in a part of the batch and in the whole (gate 19)."""
     _, operation, images, w, *rest = case.passes(*case.arrays(rng))[direction]
 
-    def run(part):
-        shape = [(len(part), *rest[0][1:])] if direction == "grad_input" else rest
-        return operation(part, w, *shape, accuracy="strict", **case.geometry)
+    def run(algorithm, *parts):
+        shapes = [[(len(part), *rest[0][1:])] if direction == "grad_input" else rest for part in parts]
+        options = {"algorithm": algorithm, "accuracy": "strict", **case.geometry}
+        return np.concatenate([operation(p, w, *shape, **options) for p, shape in zip(parts, shapes, strict=True)])
 
-    whole = run(images)
-    np.testing.assert_array_equal(np.concatenate([run(image[None]) for image in images]), whole)
-    np.testing.assert_array_equal(np.concatenate([run(images[:1]), run(images[1:])]), whole)
+    for algorithm in ("auto", *case.algorithms(direction)):
+        whole = run(algorithm, images)
+        np.testing.assert_array_equal(run(algorithm, *(image[None] for image in images)), whole, err_msg=algorithm)
+        np.testing.assert_array_equal(run(algorithm, images[:1], images[1:]), whole, err_msg=algorithm)
 
 
 class OnlyDLPack:

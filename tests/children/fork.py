@@ -6,12 +6,16 @@ With argv[2] "busy" another thread convolves all the while, so that forks meet t
 import os
 import sys
 import threading
+import warnings
 
 import numpy as np
 
 import tapwise
 
 CHILDREN = 8
+
+# From 3.12 Python warns of any fork beside threads, which is what this is about.
+warnings.filterwarnings("ignore", message=".*use of fork", category=DeprecationWarning)
 
 
 def passes(x, w):
