@@ -29,7 +29,12 @@ struct Rows {
     }
   }
   TAPWISE_INLINE float at(int row, Index stride, int k) const { return base[row / 3][(row % 3) * stride + k]; }
-  TAPWISE_INLINE void advance(int k) { TAPWISE_UNROLL for (const float*& b : base) b += k; }
+  TAPWISE_INLINE void advance(int k) {
+    TAPWISE_UNROLL for (const float*& b : base) {
+      b += k;
+      asm("" : "+r"(b));  // clang would go back to one address a row
+    }
+  }
 };
 
 template <int M, int V>
