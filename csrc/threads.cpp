@@ -11,6 +11,7 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <exception>
 #include <mutex>
 #include <new>
 #include <thread>
@@ -84,7 +85,7 @@ class Pool {
     done_.store(0, std::memory_order_relaxed);
     ticket_.store(std::uint64_t{job_} << 32, std::memory_order_release);
     if (helpers > 0) {
-      published_.store(job_, std::memory_order_release);
+      published_.store(job_, std::memory_order_seq_cst);  // before notify_all looks whether anyone sleeps
       published_.notify_all();
     }
   }
@@ -116,8 +117,8 @@ class Pool {
     for (; started_ < helpers; ++started_) {
       try {
         std::thread([this, id = started_] { serve(id); }).detach();
-      } catch (const std::system_error&) {
-        return;  // fewer threads than asked for do the same work
+      } catch (const std::exception&) {
+        return;  // no thread or no memory: fewer than asked for do the same work
       }
     }
   }
