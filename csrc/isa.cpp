@@ -61,9 +61,13 @@ const Table& table() {
   return *chosen().load(std::memory_order_relaxed);
 }
 
+void set_table(const Table& t) {
+  chosen().store(&t, std::memory_order_relaxed);
+}
+
 bool set_isa(const char* name) {
   const Table* found = levels().find(name);
-  if (found) chosen().store(found, std::memory_order_relaxed);
+  if (found) set_table(*found);
   return found != nullptr;
 }
 

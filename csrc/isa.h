@@ -17,6 +17,7 @@ struct Table {
 
 const Table& table();            // the best this CPU runs, or what set_isa chose
 bool set_isa(const char* name);  // false if the build or the CPU lacks it
+void set_table(const Table&);    // kernels of the caller's own, kept as it is: the tests count calls
 int isa_count();                 // levels of this build that this CPU runs, slowest first
 const Table& isa_at(int index);
 

@@ -1,0 +1,402 @@
+// nn.cpp — activations, dropout, losses, batch normalization and the optimizers against their formulas in float64.
+//
+// Each bound adds up what the roundings of the formula's steps do to the result: kEpsilon times the size of each step.
+#include "../nn.h"
+
+#include <algorithm>
+#include <numbers>
+
+#include "check.h"
+
+namespace tapwise::test {
+namespace {
+
+constexpr Index kSizes[] = {0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 70'001};  // the last one in several chunks
+constexpr Activation kActivations[] = {Activation::none, Activation::relu,    Activation::leaky_relu, Activation::elu,
+                                       Activation::tanh, Activation::sigmoid, Activation::gelu};
+constexpr float kAlpha = 0.3f;
+
+// [-scale, scale), led by what is special.
+Array<float> numbers(Index size, float scale, Random& random) {
+  constexpr float kSpecial[] = {NAN,     0,     -0.0f,  INFINITY, -INFINITY, 1e-30f, -1e-30f, 0x1p-140f,
+                                -1e-40f, 88.9f, -88.9f, 104,      -104,      3e38f,  -3e38f,  15};
+  Array<float> a = random_array(size, Values::uniform, random);
+  for (Index i = 0; i < size; ++i) a[i] *= scale;
+  if (size > 1000) std::copy(std::begin(kSpecial), std::end(kSpecial), a.data());
+  return a;
+}
+
+struct Normal {
+  double distribution, density;
+};
+
+Normal normal(double x) {
+  return {0.5 * std::erfc(-x / std::numbers::sqrt2),
+          std::exp(-x * x / 2) * std::numbers::inv_sqrtpi / std::numbers::sqrt2};
+}
+
+// dy f'(x) as cpu/activation.cpp states it: read off y, but for gelu.
+Want activation_gradient(Activation kind, double dy, double y, double x) {
+  const auto want = [](double value, double steps) {
+    return Want{value, kEpsilon * std::fabs(steps) + kTiny * (1 + std::fabs(steps))};
+  };
+  switch (kind) {
+    case Activation::none:
+      return {dy, 0};
+    case Activation::relu:
+      return {y <= 0 ? 0 : dy, 0};
+    case Activation::leaky_relu: {
+      const double value = y <= 0 ? kAlpha * dy : dy;
+      return want(value, value);
+    }
+    case Activation::elu: {
+      const double value = y <= 0 ? dy * (y + kAlpha) : dy;
+      return want(value, value);
+    }
+    case Activation::sigmoid:
+      return want(dy * y * (1 - y), 2 * dy * y * (1 - y));
+    case Activation::tanh:
+      return want(dy * (1 - y * y), 2 * dy);
+    case Activation::gelu: {  // 4 and 2.1 units in the last place of the two, see cpu/math.h
+      const Normal n = normal(x);
+      const double second = x * n.density;
+      return want(dy * (n.distribution + second), dy * (6 * n.distribution + 4 * std::fabs(second)));
+    }
+  }
+  return {NAN, 0};
+}
+
+void check_activation(const Options& options, Activation kind, Index size, Random& random) {
+  const Array<float> x = numbers(size, 12, random), dy = random_array(size, Values::uniform, random);
+  Array<float> y(size);
+  std::vector<Want> want, gradient;
+  for (Index i = 0; i < size; ++i) {
+    want.push_back(activated(kind, kAlpha, x[i], std::isfinite(x[i]) ? kTiny : 0));
+    y[i] = std::fabs(want[i].value) < kTiny ? 0.0f : static_cast<float>(want[i].value);  // as the kernels see it
+    gradient.push_back(activation_gradient(kind, dy[i], y[i], x[i]));
+  }
+  for_each_level(options, [&](const Table& t) {
+    const std::string what =
+        std::string(t.isa) + " activation " + std::to_string(static_cast<int>(kind)) + " of " + std::to_string(size);
+    check_call(what, want, {}, [&](float* to) { activation(kind, kAlpha, size, x.data(), to); });
+    check_call(what + " in place", want, {}, [&](float* to) {
+      std::copy_n(x.data(), size, to);
+      activation(kind, kAlpha, size, to, to);
+    });
+    check_call(what + ", gradient in place", gradient, {}, [&](float* dx) {
+      std::copy_n(dy.data(), size, dx);
+      activation_grad(kind, kAlpha, size, dx, y.data(), x.data(), dx);
+    });
+  });
+}
+
+std::uint32_t mixed(std::uint32_t h) {
+  h = (h ^ h >> 16) * 0x85ebca6b;
+  h = (h ^ h >> 13) * 0xc2b2ae35;
+  return h ^ h >> 16;
+}
+
+void check_dropout(const Options& options, Index size, double rate, std::uint64_t seed, Random& random) {
+  const Array<float> x = random_array(size, Values::uniform, random);
+  const auto scale = static_cast<float>(1 / (1 - rate));
+  std::vector<Want> want;
+  for (Index i = 0; i < size; ++i) {
+    const std::uint32_t first = mixed(static_cast<std::uint32_t>(i) ^ static_cast<std::uint32_t>(seed));
+    const bool kept = mixed(first + static_cast<std::uint32_t>(seed >> 32)) >= std::floor(rate * 0x1p32);
+    want.push_back({kept ? x[i] * scale : 0, 0});
+  }
+  for_each_level(options, [&](const Table& t) {
+    const std::string what = std::string(t.isa) + " dropout of " + std::to_string(size);
+    check_call(what, want, {}, [&](float* y) { dropout(size, x.data(), y, rate, seed); });
+    check_call(what + " in place", want, {}, [&](float* y) {
+      std::copy_n(x.data(), size, y);
+      dropout(size, y, y, rate, seed);
+    });
+  });
+}
+
+// One row of logits: what softmax and the losses of it are made of.
+struct Softmax {
+  std::vector<double> p;
+  double largest = -INFINITY, log_sum = 0;
+  double units;  // of kEpsilon: how far off a sum of e^(x - largest), relatively
+
+  explicit Softmax(const float* x, Index classes) : p(classes) {
+    double least = INFINITY, sum = 0;
+    for (Index j = 0; j < classes; ++j) largest = std::fmax(largest, x[j]), least = std::fmin(least, x[j]);
+    for (Index j = 0; j < classes; ++j) sum += p[j] = std::exp(x[j] - largest);
+    for (double& each : p) each /= sum;
+    log_sum = std::log(sum);
+    // x - largest rounds, which is the exponent's error; e^x is 1.05 units off; classes - 1 additions. Past e^-104 a
+    // term is 0.
+    units = std::fmin(largest - least, 104) / 2 + 1.05 + static_cast<double>(classes) / 2;
+  }
+};
+
+Array<float> logits(Index rows, Index classes, Random& random) {
+  Array<float> x = random_array(rows * classes, Values::uniform, random);
+  for (Index i = 0; i < x.size(); ++i) x[i] *= i / classes % 2 ? 3.0f : 300.0f;
+  if (rows > 4) x[2 * classes] = NAN, x[4 * classes - 1] = -INFINITY, x[4 * classes] = INFINITY;
+  return x;
+}
+
+void check_softmax(const Options& options, Index rows, Index classes, Random& random) {
+  const Array<float> x = logits(rows, classes, random), dy = random_array(x.size(), Values::uniform, random);
+  Array<float> y(x.size());
+  std::vector<Want> want, gradient;
+  for (Index row = 0; row < rows; ++row) {
+    const Softmax s(x.data() + row * classes, classes);
+    Sum dot;
+    for (Index j = row * classes; j < (row + 1) * classes; ++j) {
+      const double p = s.p[j - row * classes];
+      want.push_back({p, 2 * (s.units + 1) * kEpsilon * p + kTiny});
+      y[j] = p < kTiny ? 0.0f : static_cast<float>(p);
+      dot.add(double{dy[j]} * y[j]);
+    }
+    for (Index j = row * classes; j < (row + 1) * classes; ++j) {
+      const double difference = dy[j] - dot.value;
+      gradient.push_back({y[j] * difference, y[j] * (dot.bound() + kEpsilon * std::fabs(difference)) + kTiny});
+    }
+  }
+  for_each_level(options, [&](const Table& t) {
+    const std::string what =
+        std::string(t.isa) + " softmax of (" + std::to_string(rows) + ", " + std::to_string(classes) + ")";
+    check_call(what, want, {}, [&](float* to) { softmax(rows, classes, x.data(), to); });
+    check_call(what + ", gradient", gradient, {},
+               [&](float* dx) { softmax_grad(rows, classes, dy.data(), y.data(), dx); });
+  });
+}
+
+// Targets are a distribution a row, or null: then labels.
+void check_cross_entropy(const Options& options, Index rows, Index classes, bool labelled, Random& random) {
+  const Array<float> x = logits(rows, classes, random), scale = random_array(rows, Values::uniform, random);
+  Array<std::int32_t> labels(rows);
+  Array<float> targets(x.size());
+  std::vector<Want> want, gradient;
+  for (Index row = 0; row < rows; ++row) {
+    const Softmax s(x.data() + row * classes, classes);
+    labels[row] = static_cast<std::int32_t>(random.between(0, classes - 1));
+    float* const t = targets.data() + row * classes;
+    for (Index j = 0; j < classes; ++j) t[j] = labelled ? float(j == labels[row]) : std::fabs(random.uniform());
+    Sum loss, total;
+    double rounding = 0;
+    for (Index j = 0; j < classes; ++j) {
+      const double drop = x[row * classes + j] - s.largest;
+      total.add(t[j]);
+      if (t[j] != 0) loss.add(t[j] * (s.log_sum - drop));
+      if (t[j] != 0) rounding += t[j] * (s.units + 1.5 * std::fabs(s.log_sum) + std::fabs(drop));
+    }
+    want.push_back({loss.value, loss.bound() + kEpsilon * rounding});
+    for (Index j = 0; j < classes; ++j) {
+      const double first = s.p[j] * total.value, difference = first - t[j];
+      const double off = (2 * (s.units + 1) + static_cast<double>(classes)) * first + std::fabs(difference);
+      gradient.push_back({scale[row] * difference, std::fabs(scale[row]) * kEpsilon * off + 2 * kTiny});
+    }
+  }
+  const std::int32_t* l = labelled ? labels.data() : nullptr;
+  const float* d = labelled ? nullptr : targets.data();
+  for_each_level(options, [&](const Table& t) {
+    const std::string what = std::string(t.isa) + " cross-entropy of (" + std::to_string(rows) + ", " +
+                             std::to_string(classes) + (labelled ? "), labels" : "), targets");
+    check_call(what, want, {}, [&](float* to) { softmax_cross_entropy(rows, classes, x.data(), l, d, to); });
+    check_call(what + ", gradient", gradient, {},
+               [&](float* to) { softmax_cross_entropy_grad(rows, classes, x.data(), l, d, scale.data(), to); });
+  });
+}
+
+// What batch normalization takes of a channel.
+struct Channel {
+  double mean = 0, variance = 0;    // of x
+  double dy_sum = 0, dy_x_sum = 0;  // of dy and dy (x - mean)
+};
+
+struct NormProblem {
+  Index outer, channels, inner;
+  double count;  // of one channel
+  Array<float> x, dy, gamma, beta, mean, variance;
+  std::vector<Channel> exact;
+  static constexpr double kVariance = 1e-3;  // epsilon
+
+  NormProblem(Index outer_size, Index channel_count, Index inner_size, Random& random)
+      : outer(outer_size),
+        channels(channel_count),
+        inner(inner_size),
+        count(static_cast<double>(outer * inner)),
+        x(random_array(outer * channels * inner, Values::uniform, random)),
+        dy(random_array(x.size(), Values::uniform, random)),
+        gamma(random_array(channels, Values::uniform, random)),
+        beta(random_array(channels, Values::uniform, random)),
+        mean(channels),
+        variance(channels),
+        exact(channels) {
+    for (Index i = 0; i < x.size(); ++i) {
+      x[i] += static_cast<float>(channel(i) % 3 * 100);  // a mean far from 0
+      of(i).mean += x[i] / count;
+    }
+    for (Index i = 0; i < x.size(); ++i) of(i).variance += (x[i] - of(i).mean) * (x[i] - of(i).mean) / count;
+    for (Index c = 0; c < channels; ++c) {
+      mean[c] = static_cast<float>(exact[c].mean);
+      variance[c] = static_cast<float>(exact[c].variance);
+    }
+    for (Index i = 0; i < x.size(); ++i) of(i).dy_sum += dy[i], of(i).dy_x_sum += dy[i] * from_mean(i);
+  }
+
+  Index channel(Index i) const { return i / inner % channels; }
+  Channel& of(Index i) { return exact[channel(i)]; }
+  double from_mean(Index i) const { return double{x[i]} - mean[channel(i)]; }
+  double inverse(Index c) const { return 1 / std::sqrt(variance[c] + kVariance); }
+  std::string name() const {
+    return "batch_norm of (" + std::to_string(outer) + ", " + std::to_string(channels) + ", " + std::to_string(inner) +
+           "): ";
+  }
+};
+
+void check_norm(const Options& options, const NormProblem& p) {
+  std::vector<Want> mean, variance, y;
+  const double wide = 0x1p-52 * p.count;  // a float64 sum of terms up to 1; |x - x0| < 2
+  for (const Channel& c : p.exact) {
+    mean.push_back({c.mean, kEpsilon * std::fabs(c.mean) + 2 * wide + kTiny});
+    variance.push_back({c.variance, kEpsilon * c.variance + 8 * wide + kTiny});
+  }
+  for (Index i = 0; i < p.x.size(); ++i) {
+    const Index c = p.channel(i);
+    const double scaled = p.gamma[c] * p.inverse(c) * p.from_mean(i), value = scaled + p.beta[c];
+    y.push_back({value, kEpsilon * (2 * std::fabs(scaled) + std::fabs(value)) + 2 * kTiny});
+  }
+  for_each_level(options, [&](const Table& t) {
+    const std::string what = t.isa + (' ' + p.name());
+    Array<float> other(p.channels);
+    check_call(what + "mean", mean, {},
+               [&](float* to) { batch_norm_statistics(p.outer, p.channels, p.inner, p.x.data(), to, other.data()); });
+    check_call(what + "variance", variance, {},
+               [&](float* to) { batch_norm_statistics(p.outer, p.channels, p.inner, p.x.data(), other.data(), to); });
+    check_call(what + "forward", y, {}, [&](float* to) {
+      batch_norm(p.outer, p.channels, p.inner, p.x.data(), p.gamma.data(), p.beta.data(), p.mean.data(),
+                 p.variance.data(), p.kVariance, to);
+    });
+  });
+}
+
+void check_norm_gradient(const Options& options, const NormProblem& p) {
+  std::vector<Want> dx, dgamma, dbeta;
+  const double wide = 0x1p-52 * p.count * p.count;  // sums of `count` terms, each up to 1, times their number
+  for (Index c = 0; c < p.channels; ++c) {
+    const double sum = p.exact[c].dy_sum, product = p.exact[c].dy_x_sum * p.inverse(c);
+    dbeta.push_back({sum, kEpsilon * std::fabs(sum) + wide + kTiny});
+    dgamma.push_back({product, kEpsilon * std::fabs(product) + wide * p.inverse(c) + kTiny});
+  }
+  for (Index i = 0; i < p.x.size(); ++i) {
+    const Index c = p.channel(i);
+    const double scale = p.gamma[c] * p.inverse(c), dy_mean = p.exact[c].dy_sum / p.count;
+    const double trend = p.from_mean(i) * p.exact[c].dy_x_sum * p.inverse(c) * p.inverse(c) / p.count;
+    const double sizes = std::fabs(p.dy[i]) + std::fabs(dy_mean) + std::fabs(trend);
+    dx.push_back({scale * (p.dy[i] - dy_mean - trend), std::fabs(scale) * (4 * kEpsilon * sizes + 3 * kTiny) + kTiny});
+  }
+  for_each_level(options, [&](const Table& t) {
+    const std::string what = t.isa + (' ' + p.name());
+    Array<float> x(p.x.size()), one(p.channels), two(p.channels);
+    const auto call = [&](float* to_x, float* to_gamma, float* to_beta) {
+      batch_norm_grad(p.outer, p.channels, p.inner, p.dy.data(), p.x.data(), p.gamma.data(), p.mean.data(),
+                      p.variance.data(), p.kVariance, to_x, to_gamma, to_beta);
+    };
+    check_call(what + "dx", dx, {}, [&](float* to) { call(to, one.data(), two.data()); });
+    check_call(what + "dgamma", dgamma, {}, [&](float* to) { call(x.data(), to, two.data()); });
+    check_call(what + "dbeta", dbeta, {}, [&](float* to) { call(x.data(), one.data(), to); });
+  });
+}
+
+std::vector<float> copy_of(const Array<float>& a) {
+  return {a.data(), a.data() + a.size()};
+}
+
+void check_sgd(const Options& options, Index size, bool momentum, bool nesterov, Random& random) {
+  const Array<float> w = random_array(size, Values::uniform, random), dw = random_array(size, Values::uniform, random);
+  const Array<float> v = random_array(size, Values::uniform, random);
+  const float rate = 0.1f, kept = momentum ? 0.9f : 0.0f;
+  std::vector<Want> want_w, want_v;
+  for (Index i = 0; i < size; ++i) {
+    const double step = -double{rate} * dw[i], old = double{kept} * v[i], sum = old + step;
+    const double sizes = std::fabs(old) + std::fabs(step), update = nesterov ? kept * sum + step : sum;
+    want_v.push_back({sum, 2 * kEpsilon * sizes + kTiny});
+    want_w.push_back({w[i] + update, kEpsilon * (std::fabs(w[i]) + 4 * sizes) + 2 * kTiny});
+  }
+  for_each_level(options, [&](const Table& t) {
+    const std::string what = std::string(t.isa) + " sgd_update of " + std::to_string(size) +
+                             (nesterov   ? ", nesterov"
+                              : momentum ? ", momentum"
+                                         : "");
+    check_call(what, want_w, {}, [&](float* to) {
+      std::vector<float> velocity = copy_of(v);
+      std::copy_n(w.data(), size, to);
+      sgd_update(size, to, dw.data(), momentum ? velocity.data() : nullptr, rate, kept, nesterov);
+    });
+    if (!momentum) return;
+    check_call(what + ": velocity", want_v, {}, [&](float* to) {
+      std::vector<float> weights = copy_of(w);
+      std::copy_n(v.data(), size, to);
+      sgd_update(size, weights.data(), dw.data(), to, rate, kept, nesterov);
+    });
+  });
+}
+
+void check_adam(const Options& options, Index size, Random& random) {
+  const Array<float> w = random_array(size, Values::uniform, random), dw = random_array(size, Values::uniform, random);
+  const Array<float> m = random_array(size, Values::uniform, random);
+  Array<float> v = random_array(size, Values::uniform, random);
+  for (Index i = 0; i < size; ++i) v[i] = v[i] * v[i] + 0.01f;
+  constexpr double kRate = 0.01, kBeta1 = 0.9, kBeta2 = 0.999, kDivisor = 1e-7, kStep = 3;
+  const double step = kRate * std::sqrt(1 - std::pow(kBeta2, kStep)) / (1 - std::pow(kBeta1, kStep));
+  const double keep1 = static_cast<float>(1 - kBeta1), keep2 = static_cast<float>(1 - kBeta2);
+  std::vector<Want> want_w, want_m, want_v;
+  for (Index i = 0; i < size; ++i) {
+    const double g = dw[i], m1 = m[i] + (g - m[i]) * keep1, v1 = v[i] + (g * g - v[i]) * keep2;
+    const double off_m = 2 * kEpsilon * (std::fabs(m[i]) + std::fabs(g - m[i])) + kTiny;
+    const double off_v = 2 * kEpsilon * (v[i] + g * g) + kTiny, root = std::sqrt(v1) + kDivisor;
+    const double update = step * m1 / root;
+    want_m.push_back({m1, off_m});
+    want_v.push_back({v1, off_v});
+    // (m1 + off_m) / (root + off_root), off_root = off_v / (2 sqrt(v1)); then four roundings more
+    want_w.push_back({w[i] - update, step / root * off_m + std::fabs(update) * off_v / (2 * v1) +
+                                         kEpsilon * (std::fabs(w[i]) + 4 * std::fabs(update)) + kTiny});
+  }
+  for_each_level(options, [&](const Table& t) {
+    const std::string what = std::string(t.isa) + " adam_update of " + std::to_string(size);
+    const auto call = [&](float* to, const Array<float>& from, int which) {
+      std::vector<float> copies[] = {copy_of(w), copy_of(m), copy_of(v)};
+      float* state[] = {copies[0].data(), copies[1].data(), copies[2].data()};
+      std::copy_n(from.data(), size, state[which] = to);
+      adam_update(size, state[0], dw.data(), state[1], state[2], kRate, kBeta1, kBeta2, kDivisor, 3);
+    };
+    check_call(what, want_w, {}, [&](float* to) { call(to, w, 0); });
+    check_call(what + ": m", want_m, {}, [&](float* to) { call(to, m, 1); });
+    check_call(what + ": v", want_v, {}, [&](float* to) { call(to, v, 2); });
+  });
+}
+
+}  // namespace
+
+void test_nn(const Options& options) {
+  Random random(4);
+  for (const Index size : kSizes) {
+    for (const Activation kind : kActivations) check_activation(options, kind, size, random);
+    for (const double rate : {0.0, 0.25, 0.999}) check_dropout(options, size, rate, random.next(), random);
+    check_sgd(options, size, false, false, random);
+    check_sgd(options, size, true, false, random);
+    check_sgd(options, size, true, true, random);
+    check_adam(options, size, random);
+  }
+  for (const Index classes : {1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 33, 1000})
+    for (const Index rows : {1, 3, 70}) {
+      check_softmax(options, rows, classes, random);
+      for (const bool labelled : {true, false}) check_cross_entropy(options, rows, classes, labelled, random);
+    }
+  constexpr Index kNorms[][3] = {{1, 1, 1}, {2, 3, 1},   {7, 16, 1},  {40, 17, 1},   {900, 100, 1},
+                                 {3, 5, 7}, {2, 33, 16}, {4, 3, 169}, {1, 2, 40'000}};
+  for (const auto& [outer, channels, inner] : kNorms) {
+    const NormProblem p(outer, channels, inner, random);
+    check_norm(options, p);
+    check_norm_gradient(options, p);
+  }
+}
+
+}  // namespace tapwise::test
