@@ -2,6 +2,7 @@
 
 import os
 import sys
+import time
 
 import pytest
 
@@ -21,4 +22,5 @@ def pytest_benchmark_update_machine_info(config, machine_info):
 def peak(benchmark):
     """Puts the FMA peak of this moment, GFLOP/s on all threads, into the report; NaN without the extension."""
     if benchmark.enabled:
+        time.sleep(bench.SETTLE_SECONDS)
         benchmark.extra_info["peak"] = bench.fma_peak()

@@ -31,6 +31,7 @@ from .plan import plan
 Array = NDArray[Any]
 ROUNDS = 5
 ROUND_SECONDS = 0.03
+SETTLE_SECONDS = 0.06  # after a product, threads of OpenBLAS spin for some 20 ms on the cores that the next engine needs
 BLAS_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
@@ -198,6 +199,8 @@ def measure(layer: Layer) -> list[Row]:
         for engine, call, seconds in zip(found, calls, times, strict=True):
             with engine.use():
                 seconds.append(round_seconds(call))
+            if engine.backend != "native":
+                time.sleep(SETTLE_SECONDS)
     return [Row(layer, *row, max(peaks)) for row in zip(found, map(median, times), errors, strict=True)]
 
 
@@ -263,7 +266,7 @@ def commit() -> list[str]:
 
 
 def print_table() -> None:
-    """Print the machine and, as they are measured, the rows: about ten seconds, more where Numba compiles first."""
+    """Print the machine and, as they are measured, the rows: about fifteen seconds, more where Numba compiles first."""
     peak = fma_peak()
     print(machine())
     print("FMA peak not measured: the extension isn't built" if isnan(peak) else f"FMA peak {peak:.0f} GFLOP/s")
