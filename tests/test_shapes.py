@@ -1,7 +1,7 @@
 """Every row of the shape lists of a folder, under 2 GFLOP: pytest --shapes DIR tests/test_shapes.py
 
 Forward and both gradients on every instruction set and on Numba, each element within the derived bound of float64; and
-pooling with the row's kernel as the window. Budget: six minutes on two cores.
+pooling with the row's kernel as the window. Budget: ten minutes on two cores, 12 GB (one kernel has 226 million taps).
 """
 
 from dataclasses import replace
@@ -147,9 +147,11 @@ def test_pooling(row, rng):
             mean = tapwise.average_pool(x, case.k, **window)
             d_mean = tapwise.average_pool_grad(dy, x.shape, case.k, **window)
         np.testing.assert_array_equal(y, largest, err_msg=str(engine))
-        flat = float64.flat_indices(indices, x.shape)
-        np.testing.assert_array_equal(x.reshape(-1)[flat], largest.reshape(-1), err_msg=f"indices, {engine}")
-        want, mass = (np.bincount(flat, a.reshape(-1), x.size).reshape(x.shape) for a in (dy, np.abs(dy)))
+        if engine is COMPILED[0]:
+            places, flat = indices, float64.flat_indices(indices, x.shape)
+            np.testing.assert_array_equal(x.reshape(-1)[flat], largest.reshape(-1), err_msg="indices")
+            want, mass = (np.bincount(flat, a.reshape(-1), x.size).reshape(x.shape) for a in (dy, np.abs(dy)))
+        np.testing.assert_array_equal(indices, places, err_msg=str(engine))
         assert_within(dx, want, mass, terms, label=f"max_pool_grad, {engine}")
         assert_within(mean, *average, terms, label=f"average_pool, {engine}")
         assert_within(d_mean, *spread, terms, label=f"average_pool_grad, {engine}")

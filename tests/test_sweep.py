@@ -51,6 +51,6 @@ def test_sample_of_small_shapes(k, rng):
 @pytest.mark.slow
 @pytest.mark.parametrize("k", range(1, 6))
 def test_every_small_shape(k, rng):
-    """Budget: two minutes for all k on two cores."""
+    """Budget: one minute for all k on two cores."""
     for case in sweep(k):
         check(case, rng)
