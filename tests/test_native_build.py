@@ -1,0 +1,118 @@
+"""The stand-alone runner of csrc/test, built and run plain, under sanitizers and for Arm; and the loops inside it.
+
+Budget, on two cores: plain 1 minute, address and undefined behaviour 2, threads 1, Arm 1, the loops 10 seconds.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+    pytest.mark.skipif(sys.platform != "linux", reason="builds with Debian's compilers: run it on Linux"),
+]
+
+
+def need(tool, package):
+    if shutil.which(tool) is None:
+        pytest.skip(f"{tool} is missing: apt-get install {package}")
+
+
+def output(*command):
+    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, f"{command} gave {result.returncode}\n{result.stdout[-4000:]}{result.stderr[-4000:]}"
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def build(tmp_path_factory):
+    """build(CMake arguments) -> the folder where the runner was built with them, once each."""
+    need("cmake", "cmake")
+    need("c++", "g++")
+    folders = {}
+
+    def build(*arguments):
+        if arguments not in folders:
+            folder = tmp_path_factory.mktemp("runner")
+            options = [f"-DTAPWISE_{name}" for name in ("PYTHON=OFF", "TESTS=ON", "WERROR=ON")]
+            output("cmake", "-S", ROOT, "-B", folder, *options, *arguments)
+            output("cmake", "--build", folder, "--parallel", os.cpu_count())
+            folders[arguments] = folder
+        return folders[arguments]
+
+    return build
+
+
+def assert_passed(text):
+    last = text.splitlines()[-1]
+    assert re.fullmatch(r"[1-9]\d* passed, 0 failed", last), last
+
+
+def test_runner(build):
+    assert_passed(output(build() / "tapwise_test"))
+
+
+def test_runner_under_address_and_undefined_behaviour_sanitizers(build):
+    assert_passed(output(build("-DTAPWISE_SANITIZE=address,undefined") / "tapwise_test"))
+
+
+def test_threads_under_thread_sanitizer(build):
+    """Without forks: it dies in a child that makes threads."""
+    runner = build("-DTAPWISE_SANITIZE=thread") / "tapwise_test"
+    assert_passed(output(runner, "--only", "threads", "--forks", 0))
+
+
+def test_runner_for_arm(build):
+    """Under emulation, which can't fork a process that has threads."""
+    need("aarch64-linux-gnu-g++", "g++-aarch64-linux-gnu")
+    need("qemu-aarch64", "qemu-user")
+    runner = build(f"-DCMAKE_TOOLCHAIN_FILE={ROOT / 'cmake/aarch64.cmake'}") / "tapwise_test"
+    assert_passed(output("qemu-aarch64", "-L", "/usr/aarch64-linux-gnu", runner, "--forks", 0))
+
+
+def innermost_loops(code):
+    """Stretches of instructions from a backward jump's target to the jump that hold no other such stretch."""
+    place = {address: i for i, (address, _) in enumerate(code)}
+    loops = []
+    for end, (_, instruction) in enumerate(code):
+        jump = re.match(r"j\w+\s+([0-9a-f]+)\b", instruction)
+        start = place.get(int(jump[1], 16), end) if jump else end
+        if start < end:
+            loops.append(range(start, end + 1))
+    inner = [a for a in loops if not any(a != b and b.start in a and b[-1] in a for b in loops)]
+    return [[code[i][1] for i in loop] for loop in inner]
+
+
+def functions(path, name):
+    """The disassembled functions whose name matches: lists of (address, instruction)."""
+    text = output("objdump", "-dC", "--no-show-raw-insn", path)
+    for title, body in re.findall(r"^[0-9a-f]+ <(.*)>:\n((?:.+\n)+)", text, re.M):
+        if re.search(name, title):
+            lines = re.findall(r"^\s*([0-9a-f]+):\s+(.+?)\s*$", body, re.M)
+            yield [(int(address, 16), instruction) for address, instruction in lines]
+
+
+@pytest.mark.parametrize(("isa", "tile"), [("avx2", 6 * 2), ("avx512", 14 * 2)])
+def test_inner_loops_do_not_spill(build, isa, tile):
+    """Loops of gemm.cpp that do more multiply-adds than one channel of the largest tile has never touch the stack."""
+    need("objdump", "binutils")
+    path = build() / f"CMakeFiles/cpu_{isa}.dir/csrc/cpu/gemm.cpp.o"
+    if not path.exists():
+        pytest.skip(f"{isa} is not of this architecture: run it on x86-64")
+    most = 0
+    for code in functions(path, "gemm_tile|gemm_run"):
+        has_frame = any(re.match(r"mov\s+%rsp,%rbp", instruction) for _, instruction in code)
+        stack = r"\(%r[sb]p" if has_frame else r"\(%rsp"
+        for loop in innermost_loops(code):
+            products = sum(instruction.startswith("vfmadd") for instruction in loop)
+            most = max(most, products)
+            if products > tile:
+                assert [instruction for instruction in loop if re.search(stack, instruction)] == []
+    assert most == 2 * tile, "the loop takes two channels a round"
