@@ -2,8 +2,8 @@
 //
 //   tapwise_test [--isa NAME] [--only SUBJECT] [--cases N] [--forks N]
 //
-// Needs neither Python nor a framework, so that sanitizers and emulators can run it. qemu-user and gcc's ThreadSanitizer
-// fail when a process that has threads forks: --forks 0. Exit code 0 if nothing failed.
+// Needs neither Python nor a framework, so that sanitizers and emulators can run it. qemu-user and gcc's
+// ThreadSanitizer fail when a process that has threads forks: --forks 0. Exit code 0 if nothing failed.
 #include <cstdio>
 #include <cstdlib>
 
