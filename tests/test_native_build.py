@@ -1,6 +1,6 @@
 """The stand-alone runner of csrc/test, built and run plain, under sanitizers and for Arm; and the loops inside it.
 
-Budget, on two cores: plain 1 minute, address and undefined behaviour 2, threads 1, Arm 1, the loops 10 seconds.
+Budget, on two cores: plain 1 minute, address and undefined behaviour 3, threads 1, Arm 1, the loops 10 seconds.
 """
 
 import os
