@@ -108,7 +108,7 @@ class Pool {
       } catch (...) {
         failed_.store(true, std::memory_order_relaxed);
       }
-      if (done_.fetch_add(1, std::memory_order_acq_rel) + 1 == chunks) done_.notify_one();
+      if (done_.fetch_add(1) + 1 == chunks) done_.notify_one();  // sequential: before the look for a sleeping caller
     }
     inside = false;
   }
