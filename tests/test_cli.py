@@ -121,8 +121,11 @@ def test_a_seed_repeats_a_run_to_the_bit(tmp_path, capsys):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
 def test_ctrl_c_keeps_what_was_saved(digits, tmp_path):
+    """A process that starts in the background ignores Ctrl-C, and its children do: the handler is Python's own again."""
     path = tmp_path / "weights.npz"
-    command = [sys.executable, "-m", "tapwise", "train", "--epochs", "1000", "--save", str(path)]
+    start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
+    start += "; from tapwise.cli import main; sys.exit(main())"
+    command = [sys.executable, "-c", start, "train", "--epochs", "1000", "--save", str(path)]
     process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     try:
         deadline = time.monotonic() + 120
@@ -134,7 +137,7 @@ def test_ctrl_c_keeps_what_was_saved(digits, tmp_path):
         _, err = process.communicate(timeout=60)
     finally:
         process.kill()
-        process.wait()
+        process.communicate()
     assert process.returncode == 130
     assert re.fullmatch(rf"\n{re.escape(str(path))} holds the weights after epoch \d+\ntapwise: stopped\n", err)
     load_weights(path, recipe.network(cli.load("digits", None, 0)))
