@@ -121,7 +121,7 @@ def test_a_seed_repeats_a_run_to_the_bit(tmp_path, capsys):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows sends no SIGINT to one process")
 def test_ctrl_c_keeps_what_was_saved(digits, tmp_path):
-    """A process that starts in the background ignores Ctrl-C, and its children do: the handler is Python's own again."""
+    """A process in the background ignores Ctrl-C, and so do its children: the handler is Python's own again."""
     path = tmp_path / "weights.npz"
     start = "import signal, sys; signal.signal(signal.SIGINT, signal.default_int_handler)"
     start += "; from tapwise.cli import main; sys.exit(main())"
