@@ -17,7 +17,6 @@ import numpy as np
 from .compiled import Array, kernel, typed
 from .threads import grain, parallel_for
 
-EXPONENTIAL = 16  # numbers moved in the time of one
 RELU, LEAKY_RELU, ELU, SIGMOID, TANH, GELU = range(1, 7)
 CODES = {None: 0, "linear": 0, "relu": RELU, "leaky_relu": LEAKY_RELU, "elu": ELU, "sigmoid": SIGMOID, "tanh": TANH,
          "gelu": GELU}  # fmt: skip
@@ -26,9 +25,7 @@ CODES = {None: 0, "linear": 0, "relu": RELU, "leaky_relu": LEAKY_RELU, "elu": EL
 def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
     """y = kind(x), element by element; y may be x."""
     x, y, code, slope = typed(x).reshape(-1), y.reshape(-1), CODES[kind], y.dtype.type(alpha)
-    parallel_for(
-        x.size, grain(x.size, EXPONENTIAL), lambda begin, end: _activate(x[begin:end], y[begin:end], code, slope)
-    )
+    parallel_for(x.size, grain(x.size, 8), lambda begin, end: _activate(x[begin:end], y[begin:end], code, slope))
 
 
 def activation_grad(dy: Array, y: Array, x: Array | None, dx: Array, kind: str, alpha: float) -> None:
@@ -37,7 +34,7 @@ def activation_grad(dy: Array, y: Array, x: Array | None, dx: Array, kind: str, 
     code, slope = CODES[kind], dx.dtype.type(alpha)
     parallel_for(
         dx.size,
-        grain(dx.size, EXPONENTIAL),
+        grain(dx.size, 8),
         lambda begin, end: _activate_grad(dy[begin:end], at[begin:end], dx[begin:end], code, slope),
     )
 
@@ -45,65 +42,61 @@ def activation_grad(dy: Array, y: Array, x: Array | None, dx: Array, kind: str, 
 class Epilogue:
     """What a convolution does to its sums: activation(sum + b + residual); b, residual and activation may be None.
 
-    y is a matrix (pixels, channels), or (images x channels, pixels) channels first.
+    Ranges count units of y in memory order: pixels with all their channels if channels_last, else elements.
     """
 
     def __init__(
         self, y: Array, b: Array | None, activation: str | None, alpha: float, residual: Array | None,
         channels_last: bool,
     ) -> None:  # fmt: skip
-        channels = y.shape[-1] if channels_last else y.shape[1]
-        width = channels if channels_last else math.prod(y.shape[2:])
         none = np.empty(0, y.dtype)
-        self.y = y.reshape(-1, width)
-        self.residual = none.reshape(0, 0) if residual is None else typed(residual).reshape(-1, width)
+        self.y = y.reshape(-1)
         self.b = none if b is None else typed(b)
-        self.by_row = not channels_last
+        self.residual = none if residual is None else typed(residual).reshape(-1)
+        self.channels = y.shape[-1] if channels_last else y.shape[1]
+        self.inner = 0 if channels_last else math.prod(y.shape[2:])
+        self.unit = self.channels if channels_last else 1
         self.code, self.alpha = CODES[activation], y.dtype.type(alpha)
         self.needed = b is not None or residual is not None or self.code != 0
 
-    def finish(self, begin: int, end: int, left: int = 0, right: int | None = None) -> None:
-        """Finish the elements [begin, end) of y, in memory order, as far as they are in the columns [left, right)."""
+    def finish(self, begin: int, end: int) -> None:
+        """Finish the units [begin, end) of y."""
         if self.needed:
-            right = self.y.shape[1] if right is None else right
-            _finish(self.y, self.b, self.residual, self.by_row, self.code, self.alpha, begin, end, left, right)
+            begin, end = begin * self.unit, end * self.unit
+            _finish(self.y, self.b, self.residual, self.channels, self.inner, self.code, self.alpha, begin, end)
 
-    def finish_rows(self, begin: int, end: int, left: int = 0, right: int | None = None) -> None:
-        """The same for rows of y, in parallel."""
-        width = self.y.shape[1]
+    def finish_parallel(self, begin: int, end: int) -> None:
         if self.needed:
-            step = grain(end - begin, width * (1 if self.code <= LEAKY_RELU else EXPONENTIAL))
-            parallel_for(
-                end - begin,
-                step,
-                lambda first, last: self.finish((begin + first) * width, (begin + last) * width, left, right),
-            )
+            step = grain(end - begin, 4 * self.unit)
+            parallel_for(end - begin, step, lambda first, last: self.finish(begin + first, begin + last))
 
 
 @kernel
 def _finish(
-    y: Array, b: Array, residual: Array, by_row: bool, code: int, alpha: float,
-    begin: int, end: int, left: int, right: int,
-) -> None:  # fmt: skip
-    """b is one a row, or one a column; b and residual are empty if there are none."""
-    width = y.shape[1]
-    for r in range(begin // width, -(-end // width)):
-        lo, hi = max(left, begin - r * width), min(right, end - r * width)
-        row = y[r, lo:hi]
-        if b.size and by_row:
-            add = b[r % b.size]
+    y: Array, b: Array, residual: Array, channels: int, inner: int, code: int, alpha: float, begin: int, end: int
+) -> None:
+    """inner: elements of a plane, 0 if channels_last."""
+    if b.size and inner == 0:
+        for start in range(begin, end, channels):
+            row = y[start : start + channels]
+            for c in range(channels):
+                row[c] += b[c]
+    elif b.size:
+        start = begin
+        while start < end:
+            plane = start // inner
+            stop = min(end, (plane + 1) * inner)
+            row = y[start:stop]
             for i in range(row.size):
-                row[i] += add
-        elif b.size:
-            by = b[lo:hi]
-            for i in range(row.size):
-                row[i] += by[i]
-        if residual.size:
-            by = residual[r, lo:hi]
-            for i in range(row.size):
-                row[i] += by[i]
-        if code:
-            _activate(row, row, code, alpha)
+                row[i] += b[plane % channels]
+            start = stop
+    row = y[begin:end]
+    if residual.size:
+        by = residual[begin:end]
+        for i in range(row.size):
+            row[i] += by[i]
+    if code:
+        _activate(row, row, code, alpha)
 
 
 @kernel

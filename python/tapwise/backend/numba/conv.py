@@ -13,10 +13,12 @@ from .compiled import Array
 from .elements import add, all_finite
 from .plan import choose, weight_parts
 from .shape import Conv, conv_shape
-from .threads import MULTIPLIED, grain, parallel_for
+from .threads import grain, parallel_for
 
 if TYPE_CHECKING:
     from ...ops.geometry import ConvGeometry
+
+MULTIPLIED = 8  # multiply-adds in the time of a number moved
 
 
 def conv(
@@ -83,13 +85,12 @@ def _direct_forward(x: Array, w: Array, y: Array, c: Conv, epilogue: Epilogue) -
     else:
         run = partial(grouped.forward, x, w, y, grouped.sources(c))
 
-    unit = c.co if c.channels_last else 1
-
     def body(begin: int, end: int) -> None:
         run(*c.steps, begin, end)
-        epilogue.finish(begin * unit, end * unit)
+        epilogue.finish(begin, end)
 
-    parallel_for(y.size // unit, grain(y.size // unit, c.depth * unit // MULTIPLIED), body)
+    units = y.size // epilogue.unit
+    parallel_for(units, grain(units, c.depth * epilogue.unit // MULTIPLIED), body)
 
 
 def _direct_grad_input(dy: Array, w: Array, dx: Array, c: Conv, epilogue: Epilogue) -> None:
@@ -100,13 +101,12 @@ def _direct_grad_input(dy: Array, w: Array, dx: Array, c: Conv, epilogue: Epilog
     else:
         run = partial(grouped.grad_input, dy, w, dx, grouped.sources(c))
 
-    unit = c.ci if c.channels_last else 1
-
     def body(begin: int, end: int) -> None:
         run(*c.steps, begin, end)
-        epilogue.finish(begin * unit, end * unit)
+        epilogue.finish(begin, end)
 
-    parallel_for(dx.size // unit, grain(dx.size // unit, c.taps * c.co // c.groups * unit // MULTIPLIED), body)
+    units = dx.size // epilogue.unit
+    parallel_for(units, grain(units, c.depth * c.co // c.ci * epilogue.unit // MULTIPLIED), body)
 
 
 def _direct_grad_weight(x: Array, dy: Array, dw: Array, c: Conv) -> None:

@@ -20,7 +20,7 @@ def all_finite(a: Array) -> bool:
         if not _finite(a[begin:end]):
             found.append(begin)
 
-    parallel_for(a.size, 4 * grain(a.size, 1), body)
+    parallel_for(a.size, grain(a.size, 1), body)
     return not found
 
 

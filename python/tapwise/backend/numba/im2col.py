@@ -4,21 +4,19 @@
     taps (m, K)   = dy (m, co) @ w', scattered to dx
     dw (K, co)   += taps' @ dy
 
-Channels first, all of these are views of transposed matrices, and K runs over the channels first.
+Channels first, all of these are views of transposed matrices, and K runs over the channels first. Our threads gather
+and scatter, BLAS's own threads multiply. A block is a part of an image or, where images have few pixels, a few whole
+images, lest BLAS pack w again for every 49 rows. Its memory is bounded and kept from call to call.
 
-A block is a part of an image or, where images have few pixels, a few whole images, lest BLAS pack w again for every 49
-rows. Its memory is bounded and kept from call to call. Blocks go side by side on our threads, except those of one image
-in grad_input, which meet in dx; few blocks follow each other, and their gathering and multiplying is shared out.
-
-Blocks depend on shapes only. A block that joins images, or is one of several that n decides on, is a product of so many
-multiply-adds that BLAS sums each row in the same order whatever the number of rows: an image's bits don't depend on n.
+Blocks depend on shapes only. In forward and grad_input they join images only where each alone is a large product: BLAS
+then sums a row in the same order whatever the number of rows, so that an image's bits don't depend on the batch.
+(OpenBLAS has other kernels for products of one row and for those under 7 * 10^6 multiply-adds.)
 """
 
 from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
-from itertools import groupby
 from math import prod
 from typing import NamedTuple
 
@@ -26,18 +24,17 @@ import numpy as np
 
 from . import columns
 from .activation import Epilogue
-from .blas import REGULAR_WORK, alone, control, multiply
+from .blas import multiply
 from .compiled import Array
 from .elements import add
 from .shape import Conv
-from .threads import MULTIPLIED, grain, parallel_for, thread_count
+from .threads import grain, parallel_for
 
-BLOCK_BYTES = 1 << 21  # 64 @224 on one core of a Zen 4: 51.9 ms, 52.9 with 4 MB, 61 with 8 MB
-MOST_BYTES = 1 << 24  # for ENOUGH_PIXELS of them: 512 @7 n16 40.5 ms, 47 with 113 pixels
-ENOUGH_PIXELS = 512
-LEAST_PIXELS = 192  # of a block that is there for the sake of SHARES
-SHARES = 8  # blocks of a batch, where it allows for them
-SINGLE_WORK = 1 << 18  # multiply-adds that any BLAS leaves to one thread
+BLOCK_BYTES = 1 << 22  # on Zen 4: 64 @224 52.9 ms; 51.9 with half of it, 61 with twice
+ENOUGH_PIXELS = 1024  # a block may take MOST_BYTES to have so many: 256 @14 n16 42.9 ms; 44.0 with half, 46.1 with 256
+MOST_BYTES = 1 << 24
+JOINED_WORK = 1 << 23  # multiply-adds
+SINGLE_WORK = 1 << 18  # multiply-adds that OpenBLAS leaves to one thread
 
 _kept = threading.local()
 
@@ -51,20 +48,15 @@ class Block(NamedTuple):
     last: int
 
 
-def blocks(c: Conv, itemsize: int, direction: str) -> Iterator[Block]:
-    """The blocks of a batch, in order."""
+def blocks(c: Conv, itemsize: int, join: bool) -> Iterator[Block]:
+    """The blocks of a batch; images are joined if `join` or if each is JOINED_WORK."""
     pixel_bytes = (c.depth + c.co // c.groups) * itemsize
     limit = max(1, BLOCK_BYTES // pixel_bytes, min(ENOUGH_PIXELS, MOST_BYTES // pixel_bytes))
-    work = c.pixels * c.depth * (c.co // c.groups)
+    join = join or (c.pixels > 1 and c.pixels * c.depth * (c.co // c.groups) >= JOINED_WORK)
+    images = max(1, min(ENOUGH_PIXELS, limit) // c.pixels) if join else 1
     parts = -(-c.pixels // limit)
-    if direction != "grad_input":
-        parts = max(parts, min(-(-SHARES // max(1, c.n)), c.pixels // LEAST_PIXELS, work // REGULAR_WORK))
-    images = 1
-    if direction == "grad_weight" or (c.pixels > 1 and work >= REGULAR_WORK):
-        images = max(1, min(limit // c.pixels, max(c.n // SHARES, -(-LEAST_PIXELS // c.pixels))))
-    joins = -(-c.n // images)
-    for join in range(joins):
-        image, end = c.n * join // joins, c.n * (join + 1) // joins
+    for image in range(0, c.n, images):
+        end = min(c.n, image + images)
         first, total = image * c.pixels, (end - image) * c.pixels
         for part in range(parts):
             yield Block(image, end, first + total * part // parts, first + total * (part + 1) // parts)
@@ -85,19 +77,16 @@ def forward(x: Array, w: Array, y: Array, c: Conv, epilogue: Epilogue) -> None:
                 multiply(taps, matrix[:, part], joined)
                 _planes(y, c, block, part)[...] = joined.T.reshape(-1, block.end - block.image, c.pixels)
         if c.channels_last:
-            epilogue.finish_rows(block.first, block.last)
-        else:
-            left = block.first - block.image * c.pixels
-            right = min(c.pixels, left + block.last - block.first)
-            epilogue.finish_rows(block.image * c.co, block.end * c.co, left, right)
+            epilogue.finish_parallel(block.first, block.last)
+        elif block.last == block.end * c.pixels:
+            epilogue.finish_parallel(block.image * c.pixels * c.co, block.last * c.co)
 
-    _each([[block] for block in blocks(c, x.itemsize, "forward")], c, body)
+    _each_block(c, x.itemsize, body)
 
 
 def grad_input(dy: Array, w: Array, dx: Array, c: Conv, epilogue: Epilogue) -> None:
-    """dy, w -> dx, which the blocks of an image share."""
     matrix = _matrix(w, c)
-    rows = prod(c.input) if c.channels_last else c.ci  # of an image, as the epilogue counts
+    units = prod(c.input) if c.channels_last else prod(c.input) * c.ci  # of an image, as the epilogue counts
 
     def body(block: Block) -> None:
         for group in range(c.groups):
@@ -110,51 +99,38 @@ def grad_input(dy: Array, w: Array, dx: Array, c: Conv, epilogue: Epilogue) -> N
                 multiply(_load(dy, c, block, part), matrix[:, part].T, taps)
                 _scatter(taps, dx, c, block, group)
         if block.last == block.end * c.pixels:
-            epilogue.finish_rows(block.image * rows, block.end * rows)
+            epilogue.finish_parallel(block.image * units, block.end * units)
 
-    cut = groupby(blocks(c, dy.itemsize, "grad_input"), key=lambda block: block.image)
-    _each([list(same) for _, same in cut], c, body)
+    _each_block(c, dy.itemsize, body)
 
 
 def grad_weight(x: Array, dy: Array, dw: Array, c: Conv) -> None:
     """If anything is padded, dy must be finite: zeros multiply it."""
-    cut = list(blocks(c, x.itemsize, "grad_weight"))
-    parts = max(1, min(SHARES, len(cut), MOST_BYTES // dw.nbytes)) if control() else 1
-    sums = [dw, *np.empty((parts - 1, *dw.shape), dw.dtype)]
-
-    def some(begin: int, end: int) -> None:
-        for part in range(begin, end):
-            total = sums[part]
-            for block in cut[len(cut) * part // parts : len(cut) * (part + 1) // parts]:
-                for group in range(c.groups):
-                    channels = _part(c.co, c.groups, group)
-                    product = _matrix(total, c)[:, channels]
-                    multiply(_gather(x, c, block, group).T, _load(dy, c, block, channels), product)
-                if total is not sums[part]:
-                    add(sums[part], total)
-                elif len(cut) > parts:
-                    total = np.empty_like(dw)
-
-    with alone():
-        parallel_for(parts, 1, some)
-    for part in sums[1:]:
-        add(dw, part)
+    total = dw
+    for index, block in enumerate(blocks(c, x.itemsize, join=True)):
+        if index == 1:
+            total = np.empty_like(dw)
+        for group in range(c.groups):
+            part = _part(c.co, c.groups, group)
+            multiply(_gather(x, c, block, group).T, _load(dy, c, block, part), _matrix(total, c)[:, part])
+        if index:
+            add(dw, total)
 
 
-def _each(cut: list[list[Block]], c: Conv, body: Callable[[Block], None]) -> None:
-    """Many lists of blocks go side by side, each on one thread; few, or those of a BLAS with threads, in turn."""
-    work = sum(block.last - block.first for block in cut[0]) * c.depth * (c.co // c.groups)
+def _each_block(c: Conv, itemsize: int, body: Callable[[Block], None]) -> None:
+    """Blocks of a large product one after the other, each on all threads; images of small ones side by side."""
+    cut = list(blocks(c, itemsize, join=False))
+    work = c.pixels * c.depth * (c.co // c.groups)
+    if work > SINGLE_WORK:
+        for block in cut:
+            body(block)
+        return
 
-    def some(begin: int, end: int) -> None:
-        for blocks in cut[begin:end]:
-            for block in blocks:
-                body(block)
+    def images(begin: int, end: int) -> None:
+        for block in cut[begin:end]:
+            body(block)
 
-    with alone():
-        if len(cut) >= 2 * thread_count() and (control() or work <= SINGLE_WORK):
-            parallel_for(len(cut), grain(len(cut), work // MULTIPLIED), some)
-        else:
-            some(0, len(cut))
+    parallel_for(len(cut), grain(len(cut), work), images)
 
 
 def _gather(x: Array, c: Conv, block: Block, group: int) -> Array:

@@ -63,7 +63,7 @@ def weight_parts(c: Conv, weight_bytes: int) -> int:
 
 def _tile(c: Conv, direction: str, algorithm: str) -> str:
     if algorithm == "im2col":
-        count = max((block.last - block.first for block in blocks(c, 4, direction)), default=0)
+        count = max((block.last - block.first for block in blocks(c, 4, direction == "grad_weight")), default=0)
         return f"BLAS: {count} pixels x {c.depth} taps x {c.co // c.groups} channels a block"
     if not c.channels_last:
         return "rows of pixels, one weight at a time"
@@ -78,7 +78,7 @@ def _workspace_bytes(c: Conv, direction: str, algorithm: str) -> int:
         parts = weight_parts(c, weight_bytes) if direction == "grad_weight" and c.channels_last else 1
         strips = 4 * c.co * c.input[2] if c.channels_last and c.groups > 1 and not c.depthwise else 0
         return strips + (parts * weight_bytes if parts > 1 else 0)
-    cut = list(blocks(c, 4, direction))
+    cut = list(blocks(c, 4, direction == "grad_weight"))
     count = max((block.last - block.first for block in cut), default=0)
     joined = 0 if c.channels_last or all(block.end - block.image == 1 for block in cut) else c.co // c.groups
     gathered = 0 if c.pointwise and not joined else c.depth

@@ -12,7 +12,6 @@ from functools import cache
 from pathlib import Path
 
 Body = Callable[[int, int], None]
-MULTIPLIED = 8  # multiply-adds in the time of a number moved, which is what work is counted in
 
 
 class _Job:
@@ -105,7 +104,7 @@ def parallel_for(total: int, grain: int, body: Body) -> None:
 
 
 def grain(total: int, work: int) -> int:
-    """A chunk's length where each element costs `work` moves of a number: at least 2^17 of them, at most 64 chunks."""
+    """A chunk's length where each element costs `work` moves of a number: 2^17 moves at least, 64 chunks at most."""
     return max(1, -(-total // 64), (1 << 17) // max(1, work))
 
 
