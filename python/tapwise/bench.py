@@ -31,7 +31,7 @@ from .plan import plan
 Array = NDArray[Any]
 ROUNDS = 5
 ROUND_SECONDS = 0.03
-SETTLE_SECONDS = 0.06  # after a product, OpenBLAS's threads spin for some 20 ms on cores that the next engine needs
+SETTLE_SECONDS = 0.12  # after a product a thread of OpenBLAS spins for 0.1 s on a core that the next engine needs
 BLAS_VARIABLES = ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE")
 
 
