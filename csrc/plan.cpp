@@ -227,7 +227,7 @@ Plan plan_conv(const Conv& s, Pass pass, Algorithm algorithm, const Table& t, in
   if (const char* why = refusal(s, pass, algorithm))
     throw std::invalid_argument(std::string("algorithm must be one that can do the shape; im2col can't: ") + why);
   Plan p;
-  // Of the 26 layers in docs/performance.md direct was the faster one on 25, by 1.1 to 2.9 times.
+  // Of the 26 layers in docs/performance.md direct was the faster one on 25, most by 1.01 to 2.1 times.
   p.algorithm = algorithm == Algorithm::automatic ? Algorithm::direct : algorithm;
   p.depthwise = p.algorithm == Algorithm::direct && is_depthwise(s);
   const Work w = work_of(s, pass, p.depthwise, t);
