@@ -29,12 +29,18 @@ struct Split {
   Index scratch_floats;  // one task's scratch
 };
 
-// Range: panels; with dot, groups.
-using ConvPack = void(const Conv&, Packing, bool dot, const float* w, float* packed, Index begin, Index end);
+// The weights of a call. A product of padding's zero and a finite weight changes no sum, so kernels may compute it.
+struct Weights {
+  const float* packed;
+  bool finite;
+};
+
+// Range: panels; with dot, groups. Returns whether all that it packed is finite.
+using ConvPack = bool(const Conv&, Packing, bool dot, const float* w, float* packed, Index begin, Index end);
 // Range: tasks of the split.
-using ConvForward = void(const Conv&, const Split&, const Epilogue&, const float* x, const float* packed, float* y,
+using ConvForward = void(const Conv&, const Split&, const Epilogue&, const float* x, const Weights&, float* y,
                          float* scratch, Index begin, Index end);
-using ConvGradInput = void(const Conv&, const Split&, const Epilogue&, const float* dy, const float* packed, float* dx,
+using ConvGradInput = void(const Conv&, const Split&, const Epilogue&, const float* dy, const Weights&, float* dx,
                            float* scratch, Index begin, Index end);
 // sums [chunk][tap][ci / groups][co]
 using ConvGradWeight = void(const Conv&, const Split&, const float* x, const float* dy, float* sums, float* scratch,

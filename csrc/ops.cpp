@@ -13,15 +13,16 @@ namespace {
 constexpr Index kPackFloats = 32 * 1024;  // of one chunk of packing
 
 // Panels of w in this thread's shared scratch.
-const float* packed_weights(const Conv& s, Packing packing, const Split& split, const float* w, const Table& t) {
+Weights packed_weights(const Conv& s, Packing packing, const Split& split, const float* w, const Table& t) {
   float* packed = scratch(Scratch::shared, split.shared_floats);
   const Index pieces = split.dot ? s.groups : split.panels;
   const Index panel_floats = split.shared_floats / pieces;
+  std::atomic<bool> finite{true};
   parallel_for(pieces, std::max<Index>(1, kPackFloats / std::max<Index>(1, panel_floats)), [&](Index begin, Index end) {
     const FlushSubnormals flush;
-    t.conv_pack(s, packing, split.dot, w, packed, begin, end);
+    if (!t.conv_pack(s, packing, split.dot, w, packed, begin, end)) finite.store(false, std::memory_order_relaxed);
   });
-  return packed;
+  return {packed, finite.load(std::memory_order_relaxed)};
 }
 
 // dw is laid out as a chunk's sums are: (kd, kh, kw, ci / groups, co).
@@ -40,37 +41,36 @@ ConvForward* kernel(const Table& t, const Plan& p, Pass pass) {
   return p.depthwise ? t.conv_depthwise_grad_input : t.conv_direct_grad_input;
 }
 
-void convolve(const Conv& conv, Pass pass, Algorithm algorithm, const float* from, const float* w, const Epilogue& e,
+void convolve(const Conv& conv, Pass pass, Choice choice, const float* from, const float* w, const Epilogue& e,
               float* to) {
   const Table& t = table();
   const Conv s = simplified(conv);
-  const Plan p = plan_conv(s, pass, algorithm, t, 1);
+  const Plan p = plan_conv(s, pass, choice, t, 1);
   if (p.split.tasks == 0) return;
   const Packing packing = p.depthwise             ? Packing::depthwise
                           : pass == Pass::forward ? Packing::forward
                                                   : Packing::transposed;
-  const float* packed = packed_weights(s, packing, p.split, w, t);
+  const Weights weights = packed_weights(s, packing, p.split, w, t);
   parallel_for(p.split.tasks, 1, [&](Index begin, Index end) {
     const FlushSubnormals flush;
-    kernel(t, p, pass)(s, p.split, e, from, packed, to, scratch(Scratch::task, p.split.scratch_floats), begin, end);
+    kernel(t, p, pass)(s, p.split, e, from, weights, to, scratch(Scratch::task, p.split.scratch_floats), begin, end);
   });
 }
 
 }  // namespace
 
-void conv_forward(const Conv& s, Algorithm algorithm, const float* x, const float* w, const Epilogue& e, float* y) {
-  convolve(s, Pass::forward, algorithm, x, w, e, y);
+void conv_forward(const Conv& s, Choice choice, const float* x, const float* w, const Epilogue& e, float* y) {
+  convolve(s, Pass::forward, choice, x, w, e, y);
 }
 
-void conv_grad_input(const Conv& s, Algorithm algorithm, const float* dy, const float* w, const Epilogue& e,
-                     float* dx) {
-  convolve(s, Pass::grad_input, algorithm, dy, w, e, dx);
+void conv_grad_input(const Conv& s, Choice choice, const float* dy, const float* w, const Epilogue& e, float* dx) {
+  convolve(s, Pass::grad_input, choice, dy, w, e, dx);
 }
 
-void conv_grad_weight(const Conv& conv, Algorithm algorithm, const float* x, const float* dy, float* dw) {
+void conv_grad_weight(const Conv& conv, Choice choice, const float* x, const float* dy, float* dw) {
   const Table& t = table();
   const Conv s = simplified(conv);
-  const Plan p = plan_conv(s, Pass::grad_weight, algorithm, t, 1);
+  const Plan p = plan_conv(s, Pass::grad_weight, choice, t, 1);
   const bool in_place = p.split.chunks == 1 && is_contiguous(s);
   float* sums = in_place ? dw : scratch(Scratch::shared, p.split.shared_floats);
   ConvGradWeight* const run = p.algorithm == Algorithm::im2col ? t.conv_im2col_grad_weight

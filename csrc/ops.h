@@ -8,10 +8,10 @@
 
 namespace tapwise {
 
-void conv_forward(const Conv&, Algorithm, const float* x, const float* w, const Epilogue&, float* y);
-void conv_grad_input(const Conv&, Algorithm, const float* dy, const float* w, const Epilogue&, float* dx);
+void conv_forward(const Conv&, Choice, const float* x, const float* w, const Epilogue&, float* y);
+void conv_grad_input(const Conv&, Choice, const float* dy, const float* w, const Epilogue&, float* dx);
 // dw has the strides that Conv gives for w.
-void conv_grad_weight(const Conv&, Algorithm, const float* x, const float* dy, float* dw);
+void conv_grad_weight(const Conv&, Choice, const float* x, const float* dy, float* dw);
 // dy (outer, channels, inner) -> db (channels,)
 void conv_bias_gradient(Index outer, Index channels, Index inner, const float* dy, float* db);
 

@@ -216,16 +216,25 @@ Conv simplified(const Conv& conv) {
   return s;
 }
 
+const char* name_of(Algorithm algorithm) {
+  constexpr const char* kNames[kAlgorithms] = {"auto",         "direct",       "im2col",      "winograd",
+                                               "winograd-2x2", "winograd-4x4", "winograd-6x6"};
+  return kNames[static_cast<int>(algorithm)];
+}
+
 const char* refusal(const Conv& s, Pass pass, Algorithm algorithm) {
   const Index channels = (pass == Pass::grad_input ? s.co : s.ci) / s.groups;
   if (algorithm == Algorithm::im2col && s.kd * s.kh * s.kw * channels > kPatchFloats)
     return "one patch, taps * channels of a group, exceeds 16 MiB of workspace";
+  if (algorithm >= Algorithm::winograd) return "it isn't in this version";
   return nullptr;
 }
 
-Plan plan_conv(const Conv& s, Pass pass, Algorithm algorithm, const Table& t, int threads) {
+Plan plan_conv(const Conv& s, Pass pass, Choice choice, const Table& t, int threads) {
+  const Algorithm algorithm = choice.algorithm;
   if (const char* why = refusal(s, pass, algorithm))
-    throw std::invalid_argument(std::string("algorithm must be one that can do the shape; im2col can't: ") + why);
+    throw std::invalid_argument(std::string("algorithm must be one that can do the shape; ") + name_of(algorithm) +
+                                " can't: " + why);
   Plan p;
   // Of the 26 layers in docs/performance.md direct was the faster one on 25, most by 1.01 to 2.1 times.
   p.algorithm = algorithm == Algorithm::automatic ? Algorithm::direct : algorithm;

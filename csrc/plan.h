@@ -1,6 +1,6 @@
 // plan.h — decision 2: which algorithm, and how a convolution is cut into tasks.
 //
-// A pure function of shape, pass, algorithm and ISA: never of the number of threads, of a measurement or of the load.
+// A pure function of shape, pass, choice and ISA: never of the number of threads, of a measurement or of the load.
 // So the same call gives the same bits everywhere on that ISA.
 #pragma once
 
@@ -9,11 +9,22 @@
 namespace tapwise {
 
 enum class Pass : int { forward, grad_input, grad_weight };
-enum class Algorithm : int { automatic, direct, im2col };
+enum class Algorithm : int { automatic, direct, im2col, winograd, winograd_2x2, winograd_4x4, winograd_6x6 };
+inline constexpr int kAlgorithms = 7;
+
+// What automatic may pick: strict only schemes that sum products as they are, standard also those whose rms error is at
+// most 4 times that of a left-to-right sum, fast all.
+enum class Accuracy : int { strict, standard, fast };
+
+// What the caller asks for; winograd leaves the tile to the plan.
+struct Choice {
+  Algorithm algorithm = Algorithm::automatic;
+  Accuracy accuracy = Accuracy::standard;
+};
 
 struct Plan {
-  Algorithm algorithm;
-  bool depthwise;  // direct, by the depthwise kernels
+  Algorithm algorithm;  // never automatic or winograd
+  bool depthwise;       // direct, by the depthwise kernels
   Split split;
   double gflops;       // expected, with `threads` threads
   const char* reason;  // why this algorithm
@@ -22,10 +33,13 @@ struct Plan {
 // The same convolution with fewer dimensions: (l, 1) becomes (1, l), a pointwise convolution one row.
 Conv simplified(const Conv&);
 
+// As users write it.
+const char* name_of(Algorithm);
+
 // nullptr if the algorithm can do the pass within the bound on workspace, else the reason why not.
 const char* refusal(const Conv&, Pass, Algorithm);
 
 // s must be simplified. Throws std::invalid_argument with the reason if the algorithm is refused.
-Plan plan_conv(const Conv& s, Pass, Algorithm, const Table&, int threads);
+Plan plan_conv(const Conv& s, Pass, Choice, const Table&, int threads);
 
 }  // namespace tapwise

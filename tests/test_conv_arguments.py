@@ -229,14 +229,15 @@ def test_sizes_whose_product_overflows(x_shape, arrays, engine):
 
 @pytest.mark.parametrize("name", ["winograd", "winograd-2x2", "winograd-4x4", "winograd-6x6"])
 @pytest.mark.parametrize("direction", DIRECTIONS)
-def test_algorithms_of_later_versions(name, direction, arrays, engine):
+def test_an_algorithm_that_cannot_do_the_shape(name, direction, arrays, engine):
+    """Winograd has no strides: every backend says that it can't, with the reason or the ones it has."""
     passes = {
         "forward": (tapwise.conv, arrays["x"], arrays["w"]),
         "grad_input": (tapwise.conv_grad_input, arrays["dy"], arrays["w"], X_SHAPE),
         "grad_weight": (tapwise.conv_grad_weight, arrays["x"], arrays["dy"], W_SHAPE),
     }
     operation, *arguments = passes[direction]
-    with pytest.raises(ValueError, match=f"algorithm '{name}' is not in this version: have auto, direct, im2col"):
+    with pytest.raises(ValueError, match=rf"algorithm must be .*{name}\b"):
         operation(*arguments, algorithm=name, **GEOMETRY)
 
 

@@ -12,6 +12,7 @@ import pytest
 import tapwise
 from tapwise.backend import current
 
+ALGORITHMS = ("direct", "im2col", "winograd-2x2", "winograd-4x4", "winograd-6x6")
 X, W = np.ones((2, 6, 5, 4), np.float32), np.ones((3, 3, 2, 6), np.float32)
 
 
@@ -73,7 +74,7 @@ def test_nothing_is_loaded_before_it_is_used():
 def test_plan(direction, engine):
     plan = tapwise.plan(X.shape, W.shape, strides=2, padding="same", direction=direction)
     assert plan.algorithm in plan.possible
-    assert set(plan.possible) <= {"direct", "im2col"}
+    assert set(plan.possible) <= set(ALGORITHMS)
     assert (plan.backend, plan.isa, plan.direction) == (engine.backend, tapwise.isa.name(), direction)
     assert 0 <= plan.workspace_bytes <= 2 * 16 * 2**20
     assert plan.packed_bytes >= 0
@@ -88,15 +89,16 @@ def test_plan(direction, engine):
 def test_plan_names_what_it_is_asked_for(direction, engine):
     """Each possible algorithm is its own plan; another one is refused, by the operation too."""
     possible = tapwise.plan(X.shape, W.shape, direction=direction).possible
-    for algorithm in ("direct", "im2col"):
+    for algorithm in ALGORITHMS:
         if algorithm in possible:
             plan = tapwise.plan(X.shape, W.shape, algorithm=algorithm, direction=direction)
             assert plan.algorithm == algorithm
             continue
-        with pytest.raises(ValueError, match=f"got '{algorithm}'"):
+        refused = f"algorithm must be .* (got '{algorithm}'|{algorithm} can't: .*)"
+        with pytest.raises(ValueError, match=refused):
             tapwise.plan(X.shape, W.shape, algorithm=algorithm, direction=direction)
         out = np.full((2, 4, 3, 6), 7, np.float32)
-        with pytest.raises(ValueError, match=f"got '{algorithm}'"):
+        with pytest.raises(ValueError, match=refused):
             tapwise.conv(X, W, algorithm=algorithm, out=out)
         np.testing.assert_array_equal(out, 7)
 

@@ -64,15 +64,19 @@ struct Geometry {
   }
 };
 
-Algorithm algorithm_of(const std::string& name) {
-  if (name == "auto") return Algorithm::automatic;
-  if (name == "direct") return Algorithm::direct;
-  if (name == "im2col") return Algorithm::im2col;
-  throw std::invalid_argument("algorithm must be auto, direct or im2col, got " + name);
-}
-
-const char* name_of(Algorithm algorithm) {
-  return algorithm == Algorithm::im2col ? "im2col" : "direct";
+Choice choice_of(const std::string& algorithm, const std::string& accuracy) {
+  Choice c;
+  if (accuracy == "strict")
+    c.accuracy = Accuracy::strict;
+  else if (accuracy == "fast")
+    c.accuracy = Accuracy::fast;
+  else if (accuracy != "default")
+    throw std::invalid_argument("accuracy must be strict, default or fast, got " + accuracy);
+  for (int i = 0; i < kAlgorithms; ++i) {
+    c.algorithm = static_cast<Algorithm>(i);
+    if (algorithm == name_of(c.algorithm)) return c;
+  }
+  throw std::invalid_argument("algorithm must be auto or the name of one, got " + algorithm);
 }
 
 Epilogue epilogue(const std::optional<Array>& b, Index channels, const std::optional<Array>& residual,
@@ -83,42 +87,43 @@ Epilogue epilogue(const std::optional<Array>& b, Index channels, const std::opti
 }
 
 void forward(const Geometry& g, const Array& x, const StridedArray& w, const std::optional<Array>& b, Array& y,
-             const std::string& algorithm, const std::optional<std::string>& activation, float alpha,
-             const std::optional<Array>& residual) {
+             const std::string& algorithm, const std::string& accuracy, const std::optional<std::string>& activation,
+             float alpha, const std::optional<Array>& residual) {
   need_shape(x, g.x_shape, "x");
   need_shape(w, g.w_shape, "w");
   need_shape(y, g.y_shape, "y");
   const Epilogue e = epilogue(b, g.s.co, residual, g.y_shape, activation, alpha);
   const Conv s = g.with_strides(w);
-  const Algorithm a = algorithm_of(algorithm);
+  const Choice c = choice_of(algorithm, accuracy);
   float* const to = y.mutable_data();
   const py::gil_scoped_release unlocked;
-  conv_forward(s, a, x.data(), w.data(), e, to);
+  conv_forward(s, c, x.data(), w.data(), e, to);
 }
 
 void grad_input(const Geometry& g, const Array& dy, const StridedArray& w, const std::optional<Array>& b, Array& dx,
-                const std::string& algorithm, const std::optional<std::string>& activation, float alpha,
-                const std::optional<Array>& residual) {
+                const std::string& algorithm, const std::string& accuracy, const std::optional<std::string>& activation,
+                float alpha, const std::optional<Array>& residual) {
   need_shape(dy, g.y_shape, "dy");
   need_shape(w, g.w_shape, "w");
   need_shape(dx, g.x_shape, "dx");
   const Epilogue e = epilogue(b, g.s.ci, residual, g.x_shape, activation, alpha);
   const Conv s = g.with_strides(w);
-  const Algorithm a = algorithm_of(algorithm);
+  const Choice c = choice_of(algorithm, accuracy);
   float* const to = dx.mutable_data();
   const py::gil_scoped_release unlocked;
-  conv_grad_input(s, a, dy.data(), w.data(), e, to);
+  conv_grad_input(s, c, dy.data(), w.data(), e, to);
 }
 
-void grad_weight(const Geometry& g, const Array& x, const Array& dy, Array& dw, const std::string& algorithm) {
+void grad_weight(const Geometry& g, const Array& x, const Array& dy, Array& dw, const std::string& algorithm,
+                 const std::string& accuracy) {
   need_shape(x, g.x_shape, "x");
   need_shape(dy, g.y_shape, "dy");
   need_shape(dw, g.w_shape, "dw");
   const Conv s = g.with_strides(dw);
-  const Algorithm a = algorithm_of(algorithm);
+  const Choice c = choice_of(algorithm, accuracy);
   float* const to = dw.mutable_data();
   const py::gil_scoped_release unlocked;
-  conv_grad_weight(s, a, x.data(), dy.data(), to);
+  conv_grad_weight(s, c, x.data(), dy.data(), to);
 }
 
 void grad_bias(const Array& dy, Array& db, bool channels_last) {
@@ -141,13 +146,15 @@ Pass pass_of(const std::string& name) {
   throw std::invalid_argument("direction must be forward, grad_input or grad_weight, got " + name);
 }
 
-py::dict plan(const Geometry& g, const std::string& direction, const std::string& algorithm) {
+py::dict plan(const Geometry& g, const std::string& direction, const std::string& algorithm,
+              const std::string& accuracy) {
   const Table& t = table();
   const Conv s = simplified(g.s);
-  const Plan p = plan_conv(s, pass_of(direction), algorithm_of(algorithm), t, thread_count());
+  const Plan p = plan_conv(s, pass_of(direction), choice_of(algorithm, accuracy), t, thread_count());
   const Index floats = static_cast<Index>(sizeof(float));
   py::list possible;
-  for (const Algorithm a : {Algorithm::direct, Algorithm::im2col})
+  for (const Algorithm a : {Algorithm::direct, Algorithm::im2col, Algorithm::winograd_2x2, Algorithm::winograd_4x4,
+                            Algorithm::winograd_6x6})
     if (!refusal(s, pass_of(direction), a)) possible.append(name_of(a));
   py::dict d;
   d["possible"] = py::tuple(possible);
@@ -175,12 +182,13 @@ void bind_conv(py::module_& m) {
   const auto array = [](const char* name) { return py::arg(name).noconvert(); };
   const auto optional = [](const char* name) { return py::arg(name).noconvert().none(true); };
   m.def("conv_forward", &forward, "geometry"_a, array("x"), array("w"), optional("b"), array("y"), "algorithm"_a,
-        "activation"_a, "alpha"_a, optional("residual"));
+        "accuracy"_a, "activation"_a, "alpha"_a, optional("residual"));
   m.def("conv_grad_input", &grad_input, "geometry"_a, array("dy"), array("w"), optional("b"), array("dx"),
-        "algorithm"_a, "activation"_a, "alpha"_a, optional("residual"));
-  m.def("conv_grad_weight", &grad_weight, "geometry"_a, array("x"), array("dy"), array("dw"), "algorithm"_a);
+        "algorithm"_a, "accuracy"_a, "activation"_a, "alpha"_a, optional("residual"));
+  m.def("conv_grad_weight", &grad_weight, "geometry"_a, array("x"), array("dy"), array("dw"), "algorithm"_a,
+        "accuracy"_a);
   m.def("conv_grad_bias", &grad_bias, array("dy"), array("db"), "channels_last"_a);
-  m.def("plan_conv", &plan, "geometry"_a, "direction"_a, "algorithm"_a);
+  m.def("plan_conv", &plan, "geometry"_a, "direction"_a, "algorithm"_a, "accuracy"_a);
 }
 
 }  // namespace tapwise

@@ -36,11 +36,11 @@ TAPWISE_INLINE Store store_at(const Region& to, const Epilogue& e, const float* 
           e.alpha};
 }
 
-// Technique::block(sides, task, from, put, packed, scratch) computes a task's block;
+// Technique::block(sides, task, from, weights, scratch, put) computes a task's block;
 // put(panel, h, w, w_step) gives the Store of a run.
 template <class Technique>
 TAPWISE_INLINE void convolve(const Sides& s, const Split& split, const Epilogue& e, const float* from,
-                             const float* packed, float* to, float* scratch, Index begin, Index end) {
+                             const Weights& weights, float* to, float* scratch, Index begin, Index end) {
   constexpr bool depthwise = Technique::kDepthwise;
   const bool planes = s.layout == Layout::channels_first;
   for (Index index = begin; index < end; ++index) {
@@ -56,7 +56,7 @@ TAPWISE_INLINE void convolve(const Sides& s, const Split& split, const Epilogue&
     const float* residual = nullptr;
     if (e.residual) residual = output_region(s, b, e.residual, out.first, out.last, copy, true).data;
     const Region target = output_region(s, b, to, out.first, out.last, copy, false);
-    Technique::block(s, task, source, packed, c, [&](const Panel& panel, Index h, Index w, Index w_step) {
+    Technique::block(s, task, source, weights, c, [&](const Panel& panel, Index h, Index w, Index w_step) {
       return store_at(target, e, residual, const_cast<float*>(target.data), panel, b.d, h, w, w_step);
     });
     if (planes) write_block(s, b, copy, out.first, out.last, to);

@@ -16,7 +16,7 @@ struct Depthwise {
   static constexpr bool kDepthwise = true;
 
   template <class Put>
-  static void block(const Sides& s, const Task& task, const Region& from, const float* packed, const Scratch& c,
+  static void block(const Sides& s, const Task& task, const Region& from, const Weights& weights, const Scratch& c,
                     const Put& put) {
     const Index panel_floats = s.d.k * s.h.k * s.w.k * kPanel;
     for_each_run(s, task.block, from, 1, false, c, [&](Run run, Index h, Index w, Index w_step) {
@@ -24,7 +24,7 @@ struct Depthwise {
       for (Index p = task.panel0; p < task.panel1; ++p) {
         const Panel panel = panel_at(s, true, p);
         run.a = a + panel.from_channel - from.channel;
-        depthwise_run(run, packed + p * panel_floats, put(panel, h, w, w_step));
+        depthwise_run(run, weights.packed + p * panel_floats, put(panel, h, w, w_step));
       }
     });
   }
@@ -44,14 +44,14 @@ struct Depthwise {
 
 }  // namespace
 
-void conv_depthwise_forward(const Conv& s, const Split& split, const Epilogue& e, const float* x, const float* packed,
-                            float* y, float* scratch, Index begin, Index end) {
-  convolve<Depthwise>(forward_sides(s), split, e, x, packed, y, scratch, begin, end);
+void conv_depthwise_forward(const Conv& s, const Split& split, const Epilogue& e, const float* x,
+                            const Weights& weights, float* y, float* scratch, Index begin, Index end) {
+  convolve<Depthwise>(forward_sides(s), split, e, x, weights, y, scratch, begin, end);
 }
 
 void conv_depthwise_grad_input(const Conv& s, const Split& split, const Epilogue& e, const float* dy,
-                               const float* packed, float* dx, float* scratch, Index begin, Index end) {
-  convolve<Depthwise>(transposed_sides(s), split, e, dy, packed, dx, scratch, begin, end);
+                               const Weights& weights, float* dx, float* scratch, Index begin, Index end) {
+  convolve<Depthwise>(transposed_sides(s), split, e, dy, weights, dx, scratch, begin, end);
 }
 
 void conv_depthwise_grad_weight(const Conv& s, const Split& split, const float* x, const float* dy, float* sums,

@@ -19,13 +19,13 @@ struct Direct {
   static constexpr bool kDepthwise = false;
 
   template <class Put>
-  static void block(const Sides& s, const Task& task, const Region& from, const float* packed, const Scratch& c,
+  static void block(const Sides& s, const Task& task, const Region& from, const Weights& weights, const Scratch& c,
                     const Put& put) {
     for (Index p = task.panel0; p < task.panel1; ++p) {
       const Panel panel = panel_at(s, false, p);
       for_each_run(s, task.block, from, s.from_channels, true, c, [&](Run run, Index h, Index w, Index w_step) {
         run.a += panel.from_channel - from.channel;
-        sum_run(s, task, run, packed, p, put(panel, h, w, w_step));
+        sum_run(s, task, run, weights.packed, p, put(panel, h, w, w_step));
       });
     }
   }
@@ -46,14 +46,14 @@ struct Direct {
 
 }  // namespace
 
-void conv_direct_forward(const Conv& s, const Split& split, const Epilogue& e, const float* x, const float* packed,
+void conv_direct_forward(const Conv& s, const Split& split, const Epilogue& e, const float* x, const Weights& weights,
                          float* y, float* scratch, Index begin, Index end) {
-  convolve<Direct>(forward_sides(s), split, e, x, packed, y, scratch, begin, end);
+  convolve<Direct>(forward_sides(s), split, e, x, weights, y, scratch, begin, end);
 }
 
-void conv_direct_grad_input(const Conv& s, const Split& split, const Epilogue& e, const float* dy, const float* packed,
-                            float* dx, float* scratch, Index begin, Index end) {
-  convolve<Direct>(transposed_sides(s), split, e, dy, packed, dx, scratch, begin, end);
+void conv_direct_grad_input(const Conv& s, const Split& split, const Epilogue& e, const float* dy,
+                            const Weights& weights, float* dx, float* scratch, Index begin, Index end) {
+  convolve<Direct>(transposed_sides(s), split, e, dy, weights, dx, scratch, begin, end);
 }
 
 void conv_direct_grad_weight(const Conv& s, const Split& split, const float* x, const float* dy, float* sums,

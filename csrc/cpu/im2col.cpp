@@ -54,12 +54,12 @@ struct Im2col {
   }
 
   template <class Put>
-  static void block(const Sides& s, const Task& task, const Region& from, const float* packed, const Scratch& c,
+  static void block(const Sides& s, const Task& task, const Region& from, const Weights& weights, const Scratch& c,
                     const Put& put) {
     for_each_gathered(s, task, task.block, from, c,
                       [&](const Run& run, Index p0, Index p1, Index h, Index w, Index w_step) {
                         for (Index p = p0; p < p1; ++p)
-                          sum_run(s, task, run, packed, p, put(panel_at(s, false, p), h, w, w_step));
+                          sum_run(s, task, run, weights.packed, p, put(panel_at(s, false, p), h, w, w_step));
                       });
   }
 
@@ -77,14 +77,14 @@ struct Im2col {
 
 }  // namespace
 
-void conv_im2col_forward(const Conv& s, const Split& split, const Epilogue& e, const float* x, const float* packed,
+void conv_im2col_forward(const Conv& s, const Split& split, const Epilogue& e, const float* x, const Weights& weights,
                          float* y, float* scratch, Index begin, Index end) {
-  convolve<Im2col>(forward_sides(s), split, e, x, packed, y, scratch, begin, end);
+  convolve<Im2col>(forward_sides(s), split, e, x, weights, y, scratch, begin, end);
 }
 
-void conv_im2col_grad_input(const Conv& s, const Split& split, const Epilogue& e, const float* dy, const float* packed,
-                            float* dx, float* scratch, Index begin, Index end) {
-  convolve<Im2col>(transposed_sides(s), split, e, dy, packed, dx, scratch, begin, end);
+void conv_im2col_grad_input(const Conv& s, const Split& split, const Epilogue& e, const float* dy,
+                            const Weights& weights, float* dx, float* scratch, Index begin, Index end) {
+  convolve<Im2col>(transposed_sides(s), split, e, dy, weights, dx, scratch, begin, end);
 }
 
 void conv_im2col_grad_weight(const Conv& s, const Split& split, const float* x, const float* dy, float* sums,

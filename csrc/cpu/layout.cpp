@@ -14,6 +14,19 @@ struct Strides {
   Index out, in, tap_d, tap_h, tap_w;
 };
 
+// Whether no element is an infinity or NaN: times zero they are NaN, and stay so in the sum.
+bool all_finite(const float* p, Index count) {
+  Vec sum[2] = {};
+  Index i = 0;
+  for (; i + 2 * kLanes <= count; i += 2 * kLanes)
+    TAPWISE_UNROLL for (int v = 0; v < 2; ++v) sum[v] = fma(load(p + i + v * kLanes), Vec{}, sum[v]);
+  for_each_vector(i, count, [&](Index at, Index lanes) { sum[0] = fma(load_part(p + at, lanes), Vec{}, sum[0]); });
+  sum[0] += sum[1];
+  bool finite = true;
+  for (int lane = 0; lane < kLanes; ++lane) finite = finite && sum[0][lane] == 0;
+  return finite;
+}
+
 // One output's weights, no lanes left over: [tap][in] from w.
 float* pack_row(const Conv& s, const float* w, const Strides& t, Index inputs, float* row) {
   for (Index d = 0; d < s.kd; ++d)
@@ -25,8 +38,9 @@ float* pack_row(const Conv& s, const float* w, const Strides& t, Index inputs, f
   return row;
 }
 
-// One panel: [tap][in][kPanel] from w, whose output channels are `step` apart.
-void pack_panel(const Conv& s, const float* w, const Strides& t, Index inputs, Index outputs, float* panel) {
+// One panel: [tap][in][kPanel] from w. Returns whether all is finite; each tap is looked at while it is in the cache.
+bool pack_panel(const Conv& s, const float* w, const Strides& t, Index inputs, Index outputs, float* panel) {
+  bool finite = true;
   for (Index d = 0; d < s.kd; ++d)
     for (Index h = 0; h < s.kh; ++h)
       for (Index k = 0; k < s.kw; ++k) {
@@ -39,7 +53,9 @@ void pack_panel(const Conv& s, const float* w, const Strides& t, Index inputs, I
             for (Index o = 0; o < outputs; ++o) panel[o] = from[o * t.out];
           for (Index o = outputs; o < kPanel; ++o) panel[o] = 0;
         }
+        finite = all_finite(panel - inputs * kPanel, inputs * kPanel) && finite;
       }
+  return finite;
 }
 
 }  // namespace
@@ -60,7 +76,7 @@ void pixels_to_planes(const float* pixels, Index channels, Index count, float* p
   }
 }
 
-void conv_pack(const Conv& s, Packing packing, bool dot, const float* w, float* packed, Index begin, Index end) {
+bool conv_pack(const Conv& s, Packing packing, bool dot, const float* w, float* packed, Index begin, Index end) {
   const Index taps = s.kd * s.kh * s.kw;
   Index inputs = s.ci / s.groups, outputs = s.co / s.groups, group_step = outputs * s.w_co;
   Strides t = {s.w_co, s.w_ci, s.w_d, s.w_h, s.w_w};
@@ -72,17 +88,21 @@ void conv_pack(const Conv& s, Packing packing, bool dot, const float* w, float* 
     inputs = 1, outputs = s.groups, group_step = 0;
   }
   if (dot) {
-    float* row = packed + begin * outputs * taps * inputs;
+    float* const first = packed + begin * outputs * taps * inputs;
+    float* row = first;
     for (Index g = begin; g < end; ++g)
       for (Index o = 0; o < outputs; ++o) row = pack_row(s, w + g * group_step + o * t.out, t, inputs, row);
-    return;
+    return all_finite(first, row - first);
   }
   const Index a_group = (outputs + kPanel - 1) / kPanel;
+  bool finite = true;
   for (Index p = begin; p < end; ++p) {
     const Index o = p % a_group * kPanel;
-    pack_panel(s, w + p / a_group * group_step + o * t.out, t, inputs, least<Index>(kPanel, outputs - o),
-               packed + p * taps * inputs * kPanel);
+    finite = pack_panel(s, w + p / a_group * group_step + o * t.out, t, inputs, least<Index>(kPanel, outputs - o),
+                        packed + p * taps * inputs * kPanel) &&
+             finite;
   }
+  return finite;
 }
 
 }  // namespace tapwise::ISA

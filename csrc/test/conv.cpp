@@ -235,15 +235,15 @@ void check_geometry(const Options& options, const Geometry& g, Layout layout, Va
                                ", " + name_of(values) + ": ";
       const Conv s = simplified(p.s);
       const auto used = [&](Pass pass) {
-        const Split split = plan_conv(s, pass, algorithm, t, 1).split;
+        const Split split = plan_conv(s, pass, {algorithm}, t, 1).split;
         return ScratchUsed{split.shared_floats, split.scratch_floats};
       };
       check_call(what + "forward", y, used(Pass::forward),
-                 [&](float* to) { conv_forward(p.s, algorithm, x, w, e, to); });
+                 [&](float* to) { conv_forward(p.s, {algorithm}, x, w, e, to); });
       check_call(what + "grad_input", dx, used(Pass::grad_input),
-                 [&](float* to) { conv_grad_input(p.s, algorithm, dy, w, e_in, to); });
+                 [&](float* to) { conv_grad_input(p.s, {algorithm}, dy, w, e_in, to); });
       check_call(what + "grad_weight", dw, used(Pass::grad_weight),
-                 [&](float* to) { conv_grad_weight(p.s, algorithm, x, dy, to + p.w_first); });
+                 [&](float* to) { conv_grad_weight(p.s, {algorithm}, x, dy, to + p.w_first); });
     }
   });
 }

@@ -103,9 +103,9 @@ class Example {
   std::vector<float> passes() const {
     std::vector<float> out(dy_.size() + x_.size() + w_.size());
     float *y = out.data(), *dx = y + dy_.size(), *dw = dx + x_.size();
-    conv_forward(s_, Algorithm::automatic, x_.data(), w_.data(), {}, y);
-    conv_grad_input(s_, Algorithm::automatic, dy_.data(), w_.data(), {}, dx);
-    conv_grad_weight(s_, Algorithm::automatic, x_.data(), dy_.data(), dw);
+    conv_forward(s_, Choice{}, x_.data(), w_.data(), {}, y);
+    conv_grad_input(s_, Choice{}, dy_.data(), w_.data(), {}, dx);
+    conv_grad_weight(s_, Choice{}, x_.data(), dy_.data(), dw);
     return out;
   }
 

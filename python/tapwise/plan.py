@@ -15,9 +15,9 @@ DIRECTIONS = ("forward", "grad_input", "grad_weight")
 class Plan:
     """What runs for a convolution, and why.
 
-    possible: the algorithms that can do this shape. tile: what one step of the innermost kernel computes.
-    workspace_bytes: scratch of the whole call; packed_bytes: weights rearranged for it. expected_gflops: from the cost
-    model, None where there is none.
+    possible: the algorithms that can do this shape, Winograd's by output tile. tile: what one step of the innermost
+    kernel computes. workspace_bytes: scratch of the whole call; packed_bytes: weights rearranged for it.
+    expected_gflops: from the cost model, None where there is none.
     """
 
     direction: str
@@ -66,5 +66,8 @@ def plan(
     backend = current()
     g = conv_geometry(x_shape, w_shape, strides, padding, dilation, groups, data_format)
     return Plan(
-        direction=direction, backend=backend.name, isa=backend.isa_name(), **backend.plan(g, direction, algorithm)
+        direction=direction,
+        backend=backend.name,
+        isa=backend.isa_name(),
+        **backend.plan(g, direction, algorithm, accuracy),
     )

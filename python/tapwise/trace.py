@@ -99,7 +99,7 @@ class Recorder:
             arrays = {key: array for key, array in given.items() if isinstance(array, np.ndarray)}
             algorithm, packed_bytes = "", 0
             if arrays and "algorithm" in given:
-                plan = self._module.plan(given["g"], direction, given["algorithm"])
+                plan = self._module.plan(given["g"], direction, given["algorithm"], given["accuracy"])
                 algorithm, packed_bytes = plan["algorithm"], plan["packed_bytes"]
             if arrays:
                 record(name, algorithm, arrays, seconds, packed_bytes)

@@ -41,6 +41,7 @@ def conv_forward(
     b: Array | None,
     y: Array,
     algorithm: str,
+    accuracy: str,
     activation: str | None,
     alpha: float,
     residual: Array | None,
@@ -52,13 +53,14 @@ def conv_grad_input(
     b: Array | None,
     dx: Array,
     algorithm: str,
+    accuracy: str,
     activation: str | None,
     alpha: float,
     residual: Array | None,
 ) -> None: ...
-def conv_grad_weight(geometry: Geometry, x: Array, dy: Array, dw: Array, algorithm: str) -> None: ...
+def conv_grad_weight(geometry: Geometry, x: Array, dy: Array, dw: Array, algorithm: str, accuracy: str) -> None: ...
 def conv_grad_bias(dy: Array, db: Array, channels_last: bool) -> None: ...
-def plan_conv(geometry: Geometry, direction: str, algorithm: str) -> ConvPlan: ...
+def plan_conv(geometry: Geometry, direction: str, algorithm: str, accuracy: str) -> ConvPlan: ...
 
 class Pooling:
     """The sizes of a pooling, checked once; before and after are the padding of each axis."""

@@ -48,6 +48,7 @@ class Backend(Protocol):
         g: ConvGeometry,
         *,
         algorithm: str,
+        accuracy: str,
         activation: str | None,
         alpha: float,
         residual: Array | None,
@@ -62,6 +63,7 @@ class Backend(Protocol):
         g: ConvGeometry,
         *,
         algorithm: str,
+        accuracy: str,
         b: Array | None = None,
         activation: str | None = None,
         alpha: float = 0.0,
@@ -69,7 +71,9 @@ class Backend(Protocol):
     ) -> None:
         """dx = activation(the input gradient + b + residual): a transposed convolution is this."""
 
-    def conv_grad_weight(self, x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str) -> None: ...
+    def conv_grad_weight(
+        self, x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str
+    ) -> None: ...
 
     def conv_grad_bias(self, dy: Array, db: Array, channels_last: bool) -> None: ...
 
@@ -149,7 +153,7 @@ class Backend(Protocol):
         step: int,
     ) -> None: ...
 
-    def plan(self, g: ConvGeometry, direction: str, algorithm: str) -> PlanFields:
+    def plan(self, g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> PlanFields:
         """direction: forward, grad_input or grad_weight. Raises ValueError if the algorithm can't do the shape."""
 
     def isa_available(self) -> list[str]: ...

@@ -35,11 +35,12 @@ def conv(
     g: ConvGeometry,
     *,
     algorithm: str,
+    accuracy: str,
     activation: str | None,
     alpha: float,
     residual: Array | None,
 ) -> None:
-    _core.conv_forward(_conv(g), x, w, b, y, algorithm, activation, alpha, residual)
+    _core.conv_forward(_conv(g), x, w, b, y, algorithm, accuracy, activation, alpha, residual)
 
 
 def conv_grad_input(
@@ -49,16 +50,17 @@ def conv_grad_input(
     g: ConvGeometry,
     *,
     algorithm: str,
+    accuracy: str,
     b: Array | None = None,
     activation: str | None = None,
     alpha: float = 0.0,
     residual: Array | None = None,
 ) -> None:
-    _core.conv_grad_input(_conv(g), dy, w, b, dx, algorithm, activation, alpha, residual)
+    _core.conv_grad_input(_conv(g), dy, w, b, dx, algorithm, accuracy, activation, alpha, residual)
 
 
-def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str) -> None:
-    _core.conv_grad_weight(_conv(g), x, dy, dw, algorithm)
+def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str) -> None:
+    _core.conv_grad_weight(_conv(g), x, dy, dw, algorithm, accuracy)
 
 
 def conv_grad_bias(dy: Array, db: Array, channels_last: bool) -> None:
@@ -104,8 +106,8 @@ sgd_update = _core.sgd_update
 adam_update = _core.adam_update
 
 
-def plan(g: ConvGeometry, direction: str, algorithm: str) -> PlanFields:
-    p = _core.plan_conv(_conv(g), direction, algorithm)
+def plan(g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> PlanFields:
+    p = _core.plan_conv(_conv(g), direction, algorithm, accuracy)
     pixels, channels = p["tile"]
     rows, columns, panels = p["block"]
     kernel = "depthwise" if p["depthwise"] else "dot" if p["dot"] else p["algorithm"]

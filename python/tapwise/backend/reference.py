@@ -79,10 +79,10 @@ def taps(g: ConvGeometry) -> Iterator[tuple[tuple[int, ...], tuple[slice, ...], 
 @silent
 def conv(
     x: Array, w: Array, b: Array | None, y: Array, g: ConvGeometry,
-    *, algorithm: str, activation: str | None, alpha: float, residual: Array | None,
+    *, algorithm: str, accuracy: str, activation: str | None, alpha: float, residual: Array | None,
 ) -> None:  # fmt: skip
     """y[o] = activation(sum over taps k of x[o * stride + k * dilation - before] w[k] + b + residual)."""
-    plan(g, "forward", algorithm)
+    plan(g, "forward", algorithm, accuracy)
     y[...] = 0
     x_, w_, y_ = images(x, g), weights(w, g), images(y, g)
     for tap, xs, ys in taps(g):
@@ -93,10 +93,10 @@ def conv(
 @silent
 def conv_grad_input(
     dy: Array, w: Array, dx: Array, g: ConvGeometry,
-    *, algorithm: str, b: Array | None = None, activation: str | None = None, alpha: float = 0.0,
+    *, algorithm: str, accuracy: str, b: Array | None = None, activation: str | None = None, alpha: float = 0.0,
     residual: Array | None = None,
 ) -> None:  # fmt: skip
-    plan(g, "grad_input", algorithm)
+    plan(g, "grad_input", algorithm, accuracy)
     dx[...] = 0
     dy_, w_, dx_ = images(dy, g), weights(w, g), images(dx, g)
     for tap, xs, ys in taps(g):
@@ -105,8 +105,8 @@ def conv_grad_input(
 
 
 @silent
-def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str) -> None:
-    plan(g, "grad_weight", algorithm)
+def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str) -> None:
+    plan(g, "grad_weight", algorithm, accuracy)
     x_, dy_, dw_ = images(x, g), images(dy, g), weights(dw, g)
     for tap, xs, ys in taps(g):
         products = x_[xs].swapaxes(-1, -2) @ dy_[ys]
@@ -338,7 +338,7 @@ def adam_update(
     w -= real(size) * m / (np.sqrt(v) + real(epsilon))
 
 
-def plan(g: ConvGeometry, direction: str, algorithm: str) -> PlanFields:
+def plan(g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> PlanFields:
     if algorithm not in ("auto", "direct"):
         raise ValueError(f"algorithm must be auto or direct on the reference backend, got {algorithm!r}")
     product = {"forward": g.y_shape, "grad_input": g.x_shape, "grad_weight": g.w_shape}[direction]

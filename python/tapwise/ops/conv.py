@@ -41,8 +41,9 @@ def conv(
     x (n, *spatial, ci), w (*k, ci // groups, co), b (co,) -> y (n, *o, co); channels_first: x (n, ci, *spatial),
     w (co, ci // groups, *k) -> y (n, co, *o). residual is laid out as y. w may be any view; the rest is contiguous.
     padding: "valid", "same" (TensorFlow's), "same_lower", "causal", an integer, one per axis, (before, after) per axis.
-    algorithm: "auto", "direct", "im2col". accuracy: "strict" (no Winograd), "default", "fast"; all that this version
-    has is strict. alpha is the slope of leaky_relu (0.2) or the alpha of elu (1.0).
+    algorithm: "auto", "direct", "im2col", "winograd", or with its output tile "winograd-2x2", "-4x4", "-6x6".
+    accuracy decides what "auto" may use: "strict" (no Winograd), "default" (rms error <= 4x a sum's), "fast" (all).
+    alpha is the slope of leaky_relu (0.2) or the alpha of elu (1.0).
     Raises TypeError on another dtype, ValueError on sizes that don't fit.
     """
     backend = current()
@@ -62,7 +63,7 @@ def conv(
         y = np.empty(y_shape, dtype)
     else:
         y = written(out, "out", y_shape, dtype, x=x, w=w, b=b, residual=residual)
-    backend.conv(x, w, b, y, g, algorithm=algorithm, activation=kind, alpha=slope, residual=residual)
+    backend.conv(x, w, b, y, g, algorithm=algorithm, accuracy=accuracy, activation=kind, alpha=slope, residual=residual)
     return y
 
 
@@ -93,7 +94,7 @@ def conv_grad_input(
     if dy.shape != g.y_shape:
         raise ValueError(f"dy must have shape {g.y_shape}, got {dy.shape}")
     dx = np.empty(g.x_shape, dy.dtype) if out is None else written(out, "out", g.x_shape, dy.dtype, dy=dy, w=w)
-    backend.conv_grad_input(dy, w, dx, g, algorithm=algorithm)
+    backend.conv_grad_input(dy, w, dx, g, algorithm=algorithm, accuracy=accuracy)
     return dx
 
 
@@ -122,7 +123,7 @@ def conv_grad_weight(
     g = conv_geometry(x.shape, w_shape, strides, padding, dilation, groups, data_format)
     dy = shaped(dy, "dy", g.y_shape, x.dtype)
     dw = np.empty(g.w_shape, x.dtype) if out is None else written(out, "out", g.w_shape, x.dtype, x=x, dy=dy)
-    backend.conv_grad_weight(x, dy, dw, g, algorithm=algorithm)
+    backend.conv_grad_weight(x, dy, dw, g, algorithm=algorithm, accuracy=accuracy)
     return dw
 
 
@@ -181,5 +182,7 @@ def conv_transpose(
         y = np.empty(y_shape, dtype)
     else:
         y = written(out, "out", y_shape, dtype, x=x, w=w, b=b, residual=residual)
-    backend.conv_grad_input(x, w, y, g, algorithm=algorithm, b=b, activation=kind, alpha=slope, residual=residual)
+    backend.conv_grad_input(
+        x, w, y, g, algorithm=algorithm, accuracy=accuracy, b=b, activation=kind, alpha=slope, residual=residual
+    )
     return y

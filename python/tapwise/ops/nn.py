@@ -44,7 +44,7 @@ def dense(
         y = written(out, "out", y_shape, x.dtype, x=x, w=w, b=b, residual=residual)
     backend.conv(
         x.reshape(g.x_shape), w[None], b, y.reshape(g.y_shape), g,
-        algorithm="auto", activation=kind, alpha=slope, residual=residual,
+        algorithm="auto", accuracy="default", activation=kind, alpha=slope, residual=residual,
     )  # fmt: skip
     return y
 
@@ -59,7 +59,9 @@ def dense_grad_input(dy: Any, w: Any, *, out: Any = None) -> Array:
     x_shape = (*dy.shape[:-1], w.shape[0])
     g = dense_geometry(x_shape, w.shape)
     dx = np.empty(x_shape, dy.dtype) if out is None else written(out, "out", x_shape, dy.dtype, dy=dy, w=w)
-    backend.conv_grad_input(dy.reshape(g.y_shape), w[None], dx.reshape(g.x_shape), g, algorithm="auto")
+    backend.conv_grad_input(
+        dy.reshape(g.y_shape), w[None], dx.reshape(g.x_shape), g, algorithm="auto", accuracy="default"
+    )
     return dx
 
 
@@ -73,7 +75,9 @@ def dense_grad_weight(x: Any, dy: Any, *, out: Any = None) -> Array:
     w_shape = (x.shape[-1], dy.shape[-1])
     g = dense_geometry(x.shape, w_shape)
     dw = np.empty(w_shape, x.dtype) if out is None else written(out, "out", w_shape, x.dtype, x=x, dy=dy)
-    backend.conv_grad_weight(x.reshape(g.x_shape), dy.reshape(g.y_shape), dw[None], g, algorithm="auto")
+    backend.conv_grad_weight(
+        x.reshape(g.x_shape), dy.reshape(g.y_shape), dw[None], g, algorithm="auto", accuracy="default"
+    )
     return dw
 
 

@@ -23,7 +23,7 @@ MULTIPLIED = 8  # multiply-adds in the time of a number moved
 
 def conv(
     x: Array, w: Array, b: Array | None, y: Array, g: ConvGeometry,
-    *, algorithm: str, activation: str | None, alpha: float, residual: Array | None,
+    *, algorithm: str, accuracy: str, activation: str | None, alpha: float, residual: Array | None,
 ) -> None:  # fmt: skip
     """y = activation(conv(x, w) + b + residual). With padding, a w that isn't finite takes the direct kernels."""
     c = conv_shape(g)
@@ -41,7 +41,7 @@ def conv(
 
 def conv_grad_input(
     dy: Array, w: Array, dx: Array, g: ConvGeometry,
-    *, algorithm: str, b: Array | None = None, activation: str | None = None, alpha: float = 0.0,
+    *, algorithm: str, accuracy: str, b: Array | None = None, activation: str | None = None, alpha: float = 0.0,
     residual: Array | None = None,
 ) -> None:  # fmt: skip
     """dx = activation(the input gradient + b + residual)."""
@@ -57,7 +57,7 @@ def conv_grad_input(
         _direct_grad_input(dy, w, dx, c, epilogue)
 
 
-def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str) -> None:
+def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str) -> None:
     """dw from x and dy. With padding, a dy that isn't finite takes the direct kernels."""
     c = conv_shape(g)
     algorithm = choose(c, "grad_weight", algorithm)

@@ -19,7 +19,7 @@ SMALL_WORK = 1 << 18  # multiply-adds of an image, with VECTOR channels in the r
 VECTOR = 16
 
 
-def plan(g: ConvGeometry, direction: str, algorithm: str) -> PlanFields:
+def plan(g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> PlanFields:
     """What a call would do; bytes are float32's."""
     c = conv_shape(g)
     chosen, reason = _choice(c, direction) if algorithm == "auto" else (algorithm, "asked for")
