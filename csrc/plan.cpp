@@ -239,6 +239,7 @@ Plan plan_conv(const Conv& s, Pass pass, Choice choice, const Table& t, int thre
   // Of the 26 layers in docs/performance.md direct was the faster one on 25, most by 1.01 to 2.1 times.
   p.algorithm = algorithm == Algorithm::automatic ? Algorithm::direct : algorithm;
   p.depthwise = p.algorithm == Algorithm::direct && is_depthwise(s);
+  p.packing = p.depthwise ? Packing::depthwise : pass == Pass::forward ? Packing::forward : Packing::transposed;
   const Work w = work_of(s, pass, p.depthwise, t);
   const bool gathers = p.algorithm == Algorithm::im2col;
   p.split = pass == Pass::grad_weight ? split_weights(w, gathers, t.tile_pixels)

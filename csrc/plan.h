@@ -25,7 +25,8 @@ struct Choice {
 struct Plan {
   Algorithm algorithm;  // never automatic or winograd
   bool depthwise;       // direct, by the depthwise kernels
-  Split split;
+  Packing packing;
+  Split split;         // shared_floats of equal packing, taps and channels: packed weights may be exchanged
   double gflops;       // expected, with `threads` threads
   const char* reason;  // why this algorithm
 };
