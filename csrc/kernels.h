@@ -13,6 +13,7 @@ enum class Packing : int {
   forward,     // panels [group][panel][tap][input channel][output channels]
   transposed,  // the same with the channel roles exchanged, for grad_input
   depthwise,   // panels [panel][tap][channels]
+  groups,      // vectors [vector][input channel][tap][output channels], see cpu/groups.h
 };
 
 // How one pass of a convolution is cut into tasks; made by plan.cpp, read by the kernels. A block is rows x cols pixels
@@ -35,7 +36,7 @@ struct Weights {
   bool finite;
 };
 
-// Range: panels; with dot, groups. Returns whether all that it packed is finite.
+// Range: panels (vectors of groups); with dot, groups. Returns whether all that it packed is finite.
 using ConvPack = bool(const Conv&, Packing, bool dot, const float* w, float* packed, Index begin, Index end);
 // Range: tasks of the split.
 using ConvForward = void(const Conv&, const Split&, const Epilogue&, const float* x, const Weights&, float* y,

@@ -195,6 +195,11 @@ bool is_depthwise(const Conv& s) {
   return s.groups > 1 && s.groups == s.ci && s.groups == s.co;
 }
 
+// Two groups a vector or more: a register tile of one group's outputs would leave half of the lanes empty.
+bool is_grouped(const Conv& s, const Table& t) {
+  return s.groups > 1 && std::max(s.ci, s.co) / s.groups * 2 <= t.lanes;
+}
+
 }  // namespace
 
 Conv simplified(const Conv& conv) {
@@ -239,14 +244,17 @@ Plan plan_conv(const Conv& s, Pass pass, Choice choice, const Table& t, int thre
   // Of the 26 layers in docs/performance.md direct was the faster one on 25, most by 1.01 to 2.1 times.
   p.algorithm = algorithm == Algorithm::automatic ? Algorithm::direct : algorithm;
   p.depthwise = p.algorithm == Algorithm::direct && is_depthwise(s);
-  p.packing = p.depthwise ? Packing::depthwise : pass == Pass::forward ? Packing::forward : Packing::transposed;
+  p.grouped = p.algorithm == Algorithm::direct && pass == Pass::forward && !p.depthwise && is_grouped(s, t);
   const Work w = work_of(s, pass, p.depthwise, t);
   const bool gathers = p.algorithm == Algorithm::im2col;
-  p.split = pass == Pass::grad_weight ? split_weights(w, gathers, t.tile_pixels)
-                                      : split_outputs(w, gathers, t.tile_pixels, t.lanes);
+  const bool filters = p.grouped || (p.depthwise && pass == Pass::forward);
+  p.split = filters                     ? split_filters(s, p.depthwise, t)
+            : pass == Pass::grad_weight ? split_weights(w, gathers, t.tile_pixels)
+                                        : split_outputs(w, gathers, t.tile_pixels, t.lanes);
   const double cores = static_cast<double>(std::min<Index>(threads, std::max<Index>(1, p.split.tasks)));
   p.reason = algorithm != Algorithm::automatic ? "asked for"
              : p.depthwise                     ? "one filter a channel: channels fill the vectors"
+             : p.grouped                       ? "small groups: the outputs of several fill a vector"
                                                : "no column matrix: runs of channels are read in place";
   p.gflops = core_gflops(t.isa) * cores * efficiency(w, pass);
   return p;

@@ -25,8 +25,8 @@ struct Choice {
 struct Plan {
   Algorithm algorithm;  // never automatic or winograd
   bool depthwise;       // direct, by the depthwise kernels
-  Packing packing;
-  Split split;         // shared_floats of equal packing, taps and channels: packed weights may be exchanged
+  bool grouped;         // direct, forward, several groups a vector
+  Split split;
   double gflops;       // expected, with `threads` threads
   const char* reason;  // why this algorithm
 };
@@ -39,6 +39,9 @@ const char* name_of(Algorithm);
 
 // nullptr if the algorithm can do the pass within the bound on workspace, else the reason why not.
 const char* refusal(const Conv&, Pass, Algorithm);
+
+// The split of a forward pass whose filters see one channel each (depthwise), or a group of a few.
+Split split_filters(const Conv& s, bool depthwise, const Table&);
 
 // s must be simplified. Throws std::invalid_argument with the reason if the algorithm is refused.
 Plan plan_conv(const Conv& s, Pass, Choice, const Table&, int threads);

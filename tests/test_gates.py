@@ -120,7 +120,13 @@ def test_subnormal_weights_cost_no_more(engine, rng):
 
 
 EQUAL_BITS = named(
-    "prime channels", "several tasks a thread", "im2col in several blocks", "1-D depthwise", "3-D", "groups of 8"
+    "prime channels",
+    "several tasks a thread",
+    "im2col in several blocks",
+    "1-D depthwise",
+    "3-D",
+    "groups of 8",
+    "groups of 4, several tasks",
 )
 
 

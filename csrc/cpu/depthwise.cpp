@@ -4,9 +4,10 @@
 //   grad_input   dx[p, c] = the same over dy, in stride phases
 //   grad_weight  dw[t, c] = sum over pixels p of x[p at t, c] * dy[p, c]
 //
-// Four pixels share the load of a weight vector; one load per multiply-add remains, and memory bounds the larger maps.
-// groups == ci == co; plan.cpp guarantees it.
+// Forward: tiles in registers, see filter.h; memory bounds the larger maps. In the gradients four pixels share the load
+// of a weight vector; one load per multiply-add remains. groups == ci == co; plan.cpp guarantees it.
 #include "convolve.h"
+#include "filter_walk.h"
 #include "grad_weight.h"
 
 namespace tapwise::ISA {
@@ -42,11 +43,29 @@ struct Depthwise {
   }
 };
 
+// Vectors of channels, two to a packed panel.
+struct Channelwise {
+  static constexpr Index kVectors = kPanel / kLanes, kTapFloats = kPanel;
+  Index groups, taps, vectors;
+
+  TAPWISE_INLINE Index channel(Index v) const { return v * kLanes; }
+  TAPWISE_INLINE Index from_channel(Index v) const { return v * kLanes; }
+  TAPWISE_INLINE Index outputs(Index v) const { return least<Index>(kLanes, groups - v * kLanes); }
+  TAPWISE_INLINE Index inputs(Index v) const { return outputs(v); }
+  TAPWISE_INLINE bool is_full(Index v) const { return outputs(v) == kLanes; }
+  TAPWISE_INLINE Index weights(Index v) const { return v / kVectors * taps * kPanel + v % kVectors * kLanes; }
+  template <bool kFull>
+  TAPWISE_INLINE OwnChannel<kFull> lanes(Index v) const {
+    return {outputs(v)};
+  }
+};
+
 }  // namespace
 
 void conv_depthwise_forward(const Conv& s, const Split& split, const Epilogue& e, const float* x,
                             const Weights& weights, float* y, float* scratch, Index begin, Index end) {
-  convolve<Depthwise>(forward_sides(s), split, e, x, weights, y, scratch, begin, end);
+  const Channelwise channels = {s.groups, s.kd * s.kh * s.kw, (s.groups + kLanes - 1) / kLanes};
+  filter(forward_sides(s), split, e, x, weights, y, scratch, channels, begin, end);
 }
 
 void conv_depthwise_grad_input(const Conv& s, const Split& split, const Epilogue& e, const float* dy,

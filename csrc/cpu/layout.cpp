@@ -4,6 +4,8 @@
 //   w, any strides  ->  panels, see Packing in kernels.h; lanes past the last channel are 0
 #include "layout.h"
 
+#include "groups.h"
+
 namespace tapwise::ISA {
 namespace {
 
@@ -77,6 +79,11 @@ void pixels_to_planes(const float* pixels, Index channels, Index count, float* p
 }
 
 bool conv_pack(const Conv& s, Packing packing, bool dot, const float* w, float* packed, Index begin, Index end) {
+  if (packing == Packing::groups) {
+    const Groups g(s);
+    pack_groups(s, g, w, packed, begin, end);
+    return all_finite(packed + g.weights(begin), g.weights(end) - g.weights(begin));
+  }
   const Index taps = s.kd * s.kh * s.kw;
   Index inputs = s.ci / s.groups, outputs = s.co / s.groups, group_step = outputs * s.w_co;
   Strides t = {s.w_co, s.w_ci, s.w_d, s.w_h, s.w_w};

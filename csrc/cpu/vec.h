@@ -102,6 +102,21 @@ TAPWISE_INLINE IntVec lane_numbers() {
   return v;
 }
 
+// v[from[0]], v[from[1]], ...; every number is in [0, kLanes).
+TAPWISE_INLINE Vec permute(Vec v, IntVec from) {
+#if !defined(__clang__)
+  return __builtin_shuffle(v, from);
+#elif defined(__AVX512F__)
+  return _mm512_permutexvar_ps(reinterpret_cast<__m512i>(from), v);
+#elif defined(__AVX2__)
+  return _mm256_permutevar8x32_ps(v, reinterpret_cast<__m256i>(from));
+#else
+  Vec result{};
+  TAPWISE_UNROLL for (int i = 0; i < kLanes; ++i) result[i] = v[from[i]];
+  return result;
+#endif
+}
+
 // As load_part, with `otherwise` in the other lanes.
 TAPWISE_INLINE Vec load_part(const float* p, Index count, float otherwise) {
   return lane_numbers() < static_cast<std::int32_t>(count) ? load_part(p, count) : splat(otherwise);
