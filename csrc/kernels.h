@@ -25,6 +25,8 @@ struct Split {
   Index task_panels;  // of one task
   Index chunks;       // grad_weight: private sums, combined in order; 1 elsewhere
   Index tasks;
+  bool copies;           // a task copies what it reads; always for channels_first
+  Index copy_gap;        // floats between the pixels of a copy
   bool dot;              // few output channels: packed [group][output channel][tap][input channel], no panels
   Index shared_floats;   // packed weights, or the private sums of grad_weight
   Index scratch_floats;  // one task's scratch

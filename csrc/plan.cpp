@@ -13,18 +13,25 @@ constexpr Index kBlockFloats = 128 * 1024;
 constexpr Index kColumnFloats = 64 * 1024;
 constexpr Index kCopyFloats = 1024 * 1024;       // 4 MiB: a task's copy of a channels_first part
 constexpr Index kPatchFloats = 4 * 1024 * 1024;  // 16 MiB: what im2col may gather for one pixel
-constexpr Index kDotChannels = 4;                // see cpu/gemm.h
-constexpr Index kSumFloats = 4 * 1024 * 1024;    // 16 MiB: all private sums of a weight gradient
-constexpr Index kTaskPixels = 224;               // 16 tiles of 14: enough to amortise a panel's first touch
-constexpr Index kTasks = 16;                     // enough for 4 threads with 4 tasks each
-constexpr Index kTaskProducts = 200'000;         // about 5 us of one core: less isn't worth handing over
+constexpr Index kAliasedFloats = 512;            // pixels 2 KiB apart crowd a tile's rows into two sets of the L1
+constexpr Index kGapFloats = 16;
+constexpr Index kDotChannels = 4;              // see cpu/gemm.h
+constexpr Index kSumFloats = 4 * 1024 * 1024;  // 16 MiB: all private sums of a weight gradient
+constexpr Index kTaskPixels = 224;             // 16 tiles of 14: enough to amortise a panel's first touch
+constexpr Index kTasks = 16;                   // enough for 4 threads with 4 tasks each
+constexpr Index kTaskProducts = 200'000;       // about 5 us of one core: less isn't worth handing over
 
 Index ceil_divide(Index a, Index b) {
   return (a + b - 1) / b;
 }
 
+// Pieces of at most `largest` that share out `total` evenly.
+Index even(Index total, Index largest) {
+  return total > 0 ? ceil_divide(total, ceil_divide(total, largest)) : largest;
+}
+
 struct Side {
-  Index in, out, k, stride, dilation;
+  Index in, out, k, stride, dilation, pad;
 };
 
 // One pass of a convolution as the kernels see it: the side read, the side written, the sizes per group.
@@ -45,9 +52,9 @@ Work work_of(const Conv& s, Pass pass, bool depthwise, const Table& t) {
   w.groups = s.groups;
   w.from_channels = (w.transposed ? s.co : s.ci) / s.groups;
   w.to_channels = (w.transposed ? s.ci : s.co) / s.groups;
-  w.d = {s.id, s.od, s.kd, s.sd, s.dil_d};
-  w.h = {s.ih, s.oh, s.kh, s.sh, s.dil_h};
-  w.w = {s.iw, s.ow, s.kw, s.sw, s.dil_w};
+  w.d = {s.id, s.od, s.kd, s.sd, s.dil_d, s.pf};
+  w.h = {s.ih, s.oh, s.kh, s.sh, s.dil_h, s.pt};
+  w.w = {s.iw, s.ow, s.kw, s.sw, s.dil_w, s.pl};
   if (w.transposed)
     for (Side* side : {&w.d, &w.h, &w.w}) std::swap(side->in, side->out);
   w.taps = s.kd * s.kh * s.kw;
@@ -58,10 +65,21 @@ Work work_of(const Conv& s, Pass pass, bool depthwise, const Table& t) {
   return w;
 }
 
-// Input positions that `outputs` neighbouring ones may touch, at most.
-Index touched(const Side& s, bool transposed, Index outputs) {
+// Positions that `outputs` neighbouring ones may reach, inside the input or not, at most.
+Index reached(const Side& s, bool transposed, Index outputs) {
   const Index span = (s.k - 1) * s.dilation;
-  return std::min(s.in, transposed ? (outputs - 1 + span) / s.stride + 2 : (outputs - 1) * s.stride + span + 1);
+  return transposed ? (outputs - 1 + span) / s.stride + 2 : (outputs - 1) * s.stride + span + 1;
+}
+
+Index touched(const Side& s, bool transposed, Index outputs) {
+  return std::min(s.in, reached(s, transposed, outputs));
+}
+
+// Whether an output reaches past the input.
+bool is_padded(const Side& s, bool transposed) {
+  const Index span = (s.k - 1) * s.dilation;
+  if (transposed) return s.pad < span || (s.out - 1 + s.pad) / s.stride >= s.in;
+  return s.pad > 0 || (s.out - 1) * s.stride - s.pad + span >= s.in;
 }
 
 Index from_channels_of(const Work& w, Index panels) {
@@ -74,10 +92,10 @@ Index to_channels_of(const Work& w, Index panels) {
 }
 
 Index copy_floats(const Work& w, const Split& s) {
-  if (!w.planes) return 0;
-  return touched(w.d, w.transposed, 1) * touched(w.h, w.transposed, s.rows) * touched(w.w, w.transposed, s.cols) *
-             from_channels_of(w, s.task_panels) +
-         s.rows * s.cols * to_channels_of(w, s.task_panels);
+  if (!s.copies) return 0;
+  const Index read = touched(w.d, w.transposed, 1) * touched(w.h, w.transposed, s.rows) *
+                     reached(w.w, w.transposed, s.cols) * (from_channels_of(w, s.task_panels) + s.copy_gap);
+  return read + (w.planes ? s.rows * s.cols * to_channels_of(w, s.task_panels) : 0);
 }
 
 // The walk's own arrays, see carve() in cpu/rows.h: 16-byte taps, 24-byte segments, rounded up to a cache line.
@@ -130,12 +148,16 @@ Split split_outputs(const Work& w, bool gathers, Index tile_pixels, Index lanes)
   s.panels = w.panels;
   const Index panel_floats = w.row_length * w.panel;
   s.dot = !w.depthwise && w.to_channels <= kDotChannels && stretch(w) >= lanes;
+  // Zeros beside a row make its pixels alike. Strides far above the kernel would copy what no tap reads.
+  s.copies = w.planes || (!w.depthwise && is_padded(w.w, w.transposed) && w.w.stride <= 2 * w.w.k);
+  s.copy_gap = w.from_channels % kAliasedFloats == 0 ? kGapFloats : 0;
   s.shared_floats = s.dot ? w.groups * w.to_channels * w.row_length : w.panels * panel_floats;
   s.cols = std::min(w.w.out, kTaskPixels);
   if (gathers) s.cols = std::min(s.cols, gathered_columns(w, tile_pixels));
   s.rows = std::clamp<Index>(kTaskPixels / s.cols, 1, std::max<Index>(1, w.h.out));
   s.task_panels = std::clamp<Index>(kBlockFloats / panel_floats, 1, std::max<Index>(1, w.panels));
   bound_copies(w, s);
+  s.task_panels = even(s.panels, s.task_panels);
   count_blocks(w, s);
   const Index wanted = std::clamp<Index>(products(w) / kTaskProducts, 1, kTasks);
   while (s.tasks > 0 && s.tasks < wanted) {
@@ -156,6 +178,7 @@ Split split_outputs(const Work& w, bool gathers, Index tile_pixels, Index lanes)
 Split split_weights(const Work& w, bool gathers, Index tile_pixels) {
   Split s{};
   s.panels = w.panels;
+  s.copies = w.planes;
   s.task_panels = gathers || w.depthwise ? std::max<Index>(1, w.panels) : 1;
   s.cols = std::min(w.w.out, kTaskPixels * 4);
   if (gathers) s.cols = std::min(s.cols, gathered_columns(w, tile_pixels));

@@ -39,8 +39,8 @@ TAPWISE_INLINE Store store_at(const Region& to, const Epilogue& e, const float* 
 // Technique::block(sides, task, from, weights, scratch, put) computes a task's block;
 // put(panel, h, w, w_step) gives the Store of a run.
 template <class Technique>
-TAPWISE_INLINE void convolve(const Sides& s, const Split& split, const Epilogue& e, const float* from,
-                             const Weights& weights, float* to, float* scratch, Index begin, Index end) {
+TAPWISE_INLINE void convolve(Sides s, const Split& split, const Epilogue& e, const float* from, const Weights& weights,
+                             float* to, float* scratch, Index begin, Index end) {
   constexpr bool depthwise = Technique::kDepthwise;
   const bool planes = s.layout == Layout::channels_first;
   for (Index index = begin; index < end; ++index) {
@@ -49,8 +49,14 @@ TAPWISE_INLINE void convolve(const Sides& s, const Split& split, const Epilogue&
     const Channels in = read(s, depthwise, task.panel0, task.panel1);
     const Channels out = written(s, depthwise, task.panel0, task.panel1);
     Scratch c = carve(s, scratch);
-    const Region source = read_region(s, b, from, in.first, in.last, c.rest);
-    if (planes) c.rest += region_floats(s, b, in.last - in.first);
+    Part part = part_of(s, b, in.first, in.last);
+    if (split.copies && weights.finite) {
+      part.w = reached(s.w, s.transposed, b.w0, b.w1);
+      s.w.low = part.w.first, s.w.high = part.w.last;
+    }
+    const Index pixel = in.last - in.first + split.copy_gap;
+    const Region source = read_region(s, b, from, split.copies, part, pixel, c.rest);
+    if (split.copies) c.rest += part_floats(part, pixel);
     float* const copy = c.rest;
     if (planes) c.rest += (b.h1 - b.h0) * (b.w1 - b.w0) * (out.last - out.first);
     const float* residual = nullptr;

@@ -17,6 +17,8 @@
 namespace tapwise::ISA {
 namespace {
 
+constexpr Index kLine = 16;  // floats of a cache line
+
 // Three rows a pointer, opaque to the compiler: it would otherwise keep one address a row and spill.
 template <int M>
 struct Rows {
@@ -71,10 +73,13 @@ void gemm_tile(const Run& run, Index first, const float* panel, const Store& to)
     const Segment& segment = run.segments[s];
     Rows<M> rows(run.a + first * run.a_pixel + segment.a, run.a_pixel);
     const float* b = panel + segment.b * kPanel;
+    const float* next = run.a + (first + M) * run.a_pixel + segment.a;  // where the next tile will read
     Index k = segment.k;
-    for (; k >= 2; k -= 2, b += 2 * kPanel) {
+    for (; k >= 2; k -= 2, b += 2 * kPanel, next += 2 * kLine) {
       multiply(sum, rows, run.a_pixel, 0, b);
+      __builtin_prefetch(next);
       multiply(sum, rows, run.a_pixel, 1, b);
+      __builtin_prefetch(next + kLine);
       rows.advance(2);
     }
     if (k) multiply(sum, rows, run.a_pixel, 0, b);

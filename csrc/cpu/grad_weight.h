@@ -34,8 +34,9 @@ TAPWISE_INLINE void grad_weight(const Conv& conv, const Split& split, const floa
     for (Index unit = chunk * units / split.chunks; unit < (chunk + 1) * units / split.chunks; ++unit) {
       const Block b = block_at(s, split, unit);
       Scratch c = carve(s, scratch);
-      const Region from = read_region(s, b, x, in.first, in.last, c.rest);
-      if (planes) c.rest += region_floats(s, b, in.last - in.first);
+      const Part part = part_of(s, b, in.first, in.last);
+      const Region from = read_region(s, b, x, planes, part, in.last - in.first, c.rest);
+      if (planes) c.rest += part_floats(part, in.last - in.first);
       const Region gradient = output_region(s, b, dy, out.first, out.last, c.rest, true);
       if (planes) c.rest += (b.h1 - b.h0) * (b.w1 - b.w0) * (out.last - out.first);
       Technique::accumulate(s, task, b, from, gradient, own, c);

@@ -62,11 +62,22 @@ bool pack_panel(const Conv& s, const float* w, const Strides& t, Index inputs, I
 
 }  // namespace
 
-void planes_to_pixels(const float* planes, Index plane_step, Index channels, Index count, float* pixels) {
+void clear(float* p, Index count) {
+  for_each_vector(0, count, [&](Index i, Index lanes) { store_part(p + i, Vec{}, lanes); });
+}
+
+void copy_pixels(const float* from, Index from_pixel, Index channels, Index count, float* pixels, Index pixel) {
+  if (from_pixel == channels && pixel == channels) channels *= count, count = 1;
+  for (Index i = 0; i < count; ++i, from += from_pixel, pixels += pixel)
+    for_each_vector(0, channels,
+                    [&](Index c, Index lanes) { store_part(pixels + c, load_part(from + c, lanes), lanes); });
+}
+
+void planes_to_pixels(const float* planes, Index plane_step, Index channels, Index count, float* pixels, Index pixel) {
   for (Index c0 = 0; c0 < channels; c0 += kBlock) {
     const Index c1 = least(channels, c0 + kBlock);
     for (Index i = 0; i < count; ++i)
-      for (Index c = c0; c < c1; ++c) pixels[i * channels + c] = planes[c * plane_step + i];
+      for (Index c = c0; c < c1; ++c) pixels[i * pixel + c] = planes[c * plane_step + i];
   }
 }
 

@@ -4,8 +4,8 @@
 //   forward      in = o * stride - pad + tap * dilation
 //   transposed   in = (o + pad - tap * dilation) / stride, where that divides: the input gradient
 // Transposed with stride s, every s-th output position has the same taps, so a row is walked in s phases: no tap is
-// ever multiplied by an inserted zero. Taps outside the input are left out, never multiplied by padding: 0 * inf is
-// NaN.
+// ever multiplied by an inserted zero. Taps outside the input are left out: 0 * inf is NaN. Only where all weights are
+// finite do columns of zeros stand beside a copy of the input, so that the taps of a whole row are the same.
 #pragma once
 
 #include "gemm.h"
@@ -15,6 +15,7 @@ namespace {
 
 struct Axis {
   Index out, in, k, stride, dilation, pad;
+  Index low = 0, high = in;  // the input positions that are summed: more than [0, in) where zeros surround a copy
 };
 
 // The side of a convolution that a pass reads from and the one that it writes to: x and y, or dy and dx.
@@ -78,7 +79,7 @@ TAPWISE_INLINE Index taps_at(const Axis& axis, bool transposed, Index o, Tap* ta
       if (numerator % axis.stride != 0) continue;
       in = numerator / axis.stride;
     }
-    if (in >= 0 && in < axis.in) taps[count++] = {t, in};
+    if (in >= axis.low && in < axis.high) taps[count++] = {t, in};
   }
   return count;
 }
@@ -99,6 +100,10 @@ TAPWISE_INLINE Index column_taps(const Axis& axis, bool transposed, Index o, Tap
 
 TAPWISE_INLINE Index ceil_divide(Index a, Index b) {
   return a > 0 ? (a + b - 1) / b : -(-a / b);
+}
+
+TAPWISE_INLINE Index floor_divide(Index a, Index b) {
+  return -ceil_divide(-a, b);
 }
 
 struct Scratch {
@@ -143,7 +148,7 @@ TAPWISE_INLINE Index make_segments(const Sides& s, const Region& from, Index cha
   for (Index r = 0; r < rows; ++r) {
     for (Index t = 0; t < columns; ++t) {
       const Index in = c.columns[t].in + j * step;
-      if (in < 0 || in >= s.w.in) continue;
+      if (in < s.w.low || in >= s.w.high) continue;
       const Segment next = {c.rows[r].in + in * from.w_step,
                             (c.rows[r].index * s.w.k + c.columns[t].index) * channel_rows, channel_rows};
       Segment* last = c.segments + count - 1;
@@ -161,14 +166,14 @@ struct Columns {
   Index first, last;
 };
 TAPWISE_INLINE Columns interior(const Axis& axis, const Tap* taps, Index count, Index step, Index columns) {
-  Index lowest = 0, highest = axis.in - 1;
+  Index lowest = 0, highest = 0;
   for (Index t = 0; t < count; ++t) {
     lowest = t == 0 ? taps[t].in : least(lowest, taps[t].in);
     highest = t == 0 ? taps[t].in : most(highest, taps[t].in);
   }
   if (count == 0) return {0, columns};
-  const Index first = most<Index>(0, ceil_divide(-lowest, step));
-  const Index last = least(columns, ceil_divide(axis.in - highest, step));
+  const Index first = most<Index>(0, ceil_divide(axis.low - lowest, step));
+  const Index last = least(columns, ceil_divide(axis.high - highest, step));
   return last > first ? Columns{first, last} : Columns{columns, columns};
 }
 

@@ -1,8 +1,9 @@
 // task.h — what one task of a convolution covers: a block of output pixels, some panels of output channels, and where
 // both sides' channels lie.
 //
-// channels_last arrays are read and written in place. Of channels_first arrays a task copies the part that it reads
-// to pixels of contiguous channels in its scratch, and what it computed back: never the whole array.
+// channels_last arrays are written in place, and read in place unless zeros must stand beside a row. Of channels_first
+// arrays a task copies the part that it reads to pixels of contiguous channels in its scratch, and what it computed
+// back: never the whole array.
 #pragma once
 
 #include "layout.h"
@@ -63,47 +64,67 @@ struct Extent {
   Index first, last;
 };
 
-// The input positions that outputs [o0, o1) may touch.
-TAPWISE_INLINE Extent touched(const Axis& a, bool transposed, Index o0, Index o1) {
-  Index first, last;
-  if (!transposed) {
-    first = o0 * a.stride - a.pad;
-    last = (o1 - 1) * a.stride - a.pad + (a.k - 1) * a.dilation + 1;
-  } else {
-    first = ceil_divide(o0 + a.pad - (a.k - 1) * a.dilation, a.stride);
-    last = o1 - 1 + a.pad < 0 ? 0 : (o1 - 1 + a.pad) / a.stride + 1;
-  }
-  first = most<Index>(0, first);
-  return {first, most(first, least(a.in, last))};
+// The positions that outputs [o0, o1) reach, inside the input or not.
+TAPWISE_INLINE Extent reached(const Axis& a, bool transposed, Index o0, Index o1) {
+  const Index span = (a.k - 1) * a.dilation;
+  if (!transposed) return {o0 * a.stride - a.pad, (o1 - 1) * a.stride - a.pad + span + 1};
+  return {ceil_divide(o0 + a.pad - span, a.stride), floor_divide(o1 - 1 + a.pad, a.stride) + 1};
 }
 
-// Channels [c0, c1) of positions d x h x w of an image of `channels` planes of size (.., height, width).
-TAPWISE_INLINE Region copy_region(const float* planes, Index depth, Index height, Index width, Index c0, Index c1,
-                                  Extent d, Extent h, Extent w, float* copy) {
-  const Index columns = w.last - w.first, rows = h.last - h.first, channels = c1 - c0;
-  const Region r = {copy - ((d.first * rows + h.first) * columns + w.first) * channels, rows * columns * channels,
-                    columns * channels, channels, c0};
-  for (Index i = d.first; i < d.last; ++i)
-    for (Index j = h.first; j < h.last; ++j, copy += columns * channels)
-      planes_to_pixels(planes + ((c0 * depth + i) * height + j) * width + w.first, depth * height * width, channels,
-                       columns, copy);
+// Those of them in the input.
+TAPWISE_INLINE Extent touched(const Axis& a, bool transposed, Index o0, Index o1) {
+  const Extent e = reached(a, transposed, o0, o1);
+  const Index first = most<Index>(0, e.first);
+  return {first, most(first, least(a.in, e.last))};
+}
+
+// Where a task reads: the channels [c0, c1) of the positions d x h x w, of which w may reach past the input.
+struct Part {
+  Index c0, c1;
+  Extent d, h, w;
+};
+
+TAPWISE_INLINE Part part_of(const Sides& s, const Block& b, Index c0, Index c1) {
+  return {c0, c1, touched(s.d, s.transposed, b.d, b.d + 1), touched(s.h, s.transposed, b.h0, b.h1),
+          touched(s.w, s.transposed, b.w0, b.w1)};
+}
+
+// Floats of a part's copy, whose pixels are `pixel` floats apart.
+TAPWISE_INLINE Index part_floats(const Part& p, Index pixel) {
+  return (p.d.last - p.d.first) * (p.h.last - p.h.first) * (p.w.last - p.w.first) * pixel;
+}
+
+// Copies a part of an image (depth, height, width, channels), or of its planes, with zeros for columns outside it.
+TAPWISE_INLINE Region copy_part(const float* image, bool planes, Index depth, Index height, Index width, Index channels,
+                                const Part& p, Index pixel, float* copy) {
+  const Index columns = p.w.last - p.w.first, rows = p.h.last - p.h.first, count = p.c1 - p.c0;
+  const Index first = least(p.w.last, most<Index>(0, p.w.first)), last = most(first, least(width, p.w.last));
+  const Region r = {copy - ((p.d.first * rows + p.h.first) * columns + p.w.first) * pixel, rows * columns * pixel,
+                    columns * pixel, pixel, p.c0};
+  for (Index i = p.d.first; i < p.d.last; ++i)
+    for (Index j = p.h.first; j < p.h.last; ++j) {
+      clear(copy, (first - p.w.first) * pixel);
+      copy += (first - p.w.first) * pixel;
+      const Index row = (i * height + j) * width + first;
+      if (planes)
+        planes_to_pixels(image + p.c0 * depth * height * width + row, depth * height * width, count, last - first, copy,
+                         pixel);
+      else
+        copy_pixels(image + row * channels + p.c0, channels, count, last - first, copy, pixel);
+      copy += (last - first) * pixel;
+      clear(copy, (p.w.last - last) * pixel);
+      copy += (p.w.last - last) * pixel;
+    }
   return r;
 }
 
-// The side a pass reads, for one block and the input channels [c0, c1).
-TAPWISE_INLINE Region read_region(const Sides& s, const Block& b, const float* from, Index c0, Index c1, float* copy) {
+// The side a pass reads, for one block: in place, or copied.
+TAPWISE_INLINE Region read_region(const Sides& s, const Block& b, const float* from, bool copied, const Part& part,
+                                  Index pixel, float* copy) {
   const Index channels = s.groups * s.from_channels, size = s.d.in * s.h.in * s.w.in;
   from += b.image * size * channels;
-  if (s.layout == Layout::channels_last) return {from, s.h.in * s.w.in * channels, s.w.in * channels, channels, 0};
-  return copy_region(from, s.d.in, s.h.in, s.w.in, c0, c1, touched(s.d, s.transposed, b.d, b.d + 1),
-                     touched(s.h, s.transposed, b.h0, b.h1), touched(s.w, s.transposed, b.w0, b.w1), copy);
-}
-
-// Floats of the copy that read_region makes of a channels_first block.
-TAPWISE_INLINE Index region_floats(const Sides& s, const Block& b, Index channels) {
-  const Extent d = touched(s.d, s.transposed, b.d, b.d + 1), h = touched(s.h, s.transposed, b.h0, b.h1);
-  const Extent w = touched(s.w, s.transposed, b.w0, b.w1);
-  return (d.last - d.first) * (h.last - h.first) * (w.last - w.first) * channels;
+  if (!copied) return {from, s.h.in * s.w.in * channels, s.w.in * channels, channels, 0};
+  return copy_part(from, s.layout == Layout::channels_first, s.d.in, s.h.in, s.w.in, channels, part, pixel, copy);
 }
 
 // The side a pass writes (or, for grad_weight, dy), for one block and the output channels [c0, c1).
@@ -112,8 +133,9 @@ TAPWISE_INLINE Region output_region(const Sides& s, const Block& b, const float*
   const Index channels = s.groups * s.to_channels, size = s.d.out * s.h.out * s.w.out;
   to += b.image * size * channels;
   if (s.layout == Layout::channels_last) return {to, s.h.out * s.w.out * channels, s.w.out * channels, channels, 0};
-  const Extent d = {b.d, b.d + 1}, h = {b.h0, b.h1}, w = {b.w0, b.w1};
-  if (filled) return copy_region(to, s.d.out, s.h.out, s.w.out, c0, c1, d, h, w, copy);
+  if (filled)
+    return copy_part(to, true, s.d.out, s.h.out, s.w.out, channels,
+                     {c0, c1, {b.d, b.d + 1}, {b.h0, b.h1}, {b.w0, b.w1}}, c1 - c0, copy);
   const Index columns = b.w1 - b.w0, step = columns * (c1 - c0);
   return {copy - b.d * (b.h1 - b.h0) * step - b.h0 * step - b.w0 * (c1 - c0), (b.h1 - b.h0) * step, step, c1 - c0, c0};
 }
