@@ -2,6 +2,8 @@
 
 #include <algorithm>
 #include <chrono>
+#include <cstring>
+#include <stdexcept>
 
 #include "scratch.h"
 #include "subnormals.h"
@@ -12,15 +14,14 @@ namespace {
 
 constexpr Index kPackFloats = 32 * 1024;  // of one chunk of packing
 
-// Panels of w in this thread's shared scratch.
-Weights packed_weights(const Conv& s, Packing packing, const Split& split, const float* w, const Table& t) {
-  float* packed = scratch(Scratch::shared, split.shared_floats);
-  const Index pieces = split.dot ? s.groups : split.panels;
-  const Index panel_floats = split.shared_floats / pieces;
+// w as the plan's kernels read it.
+Weights pack(const Conv& s, const Plan& p, const float* w, const Table& t, float* packed) {
+  const Index pieces = p.split.dot ? s.groups : p.split.panels;
+  const Index panel_floats = p.split.shared_floats / pieces;
   std::atomic<bool> finite{true};
   parallel_for(pieces, std::max<Index>(1, kPackFloats / std::max<Index>(1, panel_floats)), [&](Index begin, Index end) {
     const FlushSubnormals flush;
-    if (!t.conv_pack(s, packing, split.dot, w, packed, begin, end)) finite.store(false, std::memory_order_relaxed);
+    if (!t.conv_pack(s, p.packing, p.split.dot, w, packed, begin, end)) finite.store(false, std::memory_order_relaxed);
   });
   return {packed, finite.load(std::memory_order_relaxed)};
 }
@@ -41,21 +42,28 @@ ConvForward* kernel(const Table& t, const Plan& p, Pass pass) {
   return p.depthwise ? t.conv_depthwise_grad_input : t.conv_direct_grad_input;
 }
 
+void run(const Conv& s, const Plan& p, Pass pass, const Table& t, const float* from, const Weights& weights,
+         const Epilogue& e, float* to) {
+  parallel_for(p.split.tasks, 1, [&](Index begin, Index end) {
+    const FlushSubnormals flush;
+    kernel(t, p, pass)(s, p.split, e, from, weights, to, scratch(Scratch::task, p.split.scratch_floats), begin, end);
+  });
+}
+
 void convolve(const Conv& conv, Pass pass, Choice choice, const float* from, const float* w, const Epilogue& e,
               float* to) {
   const Table& t = table();
   const Conv s = simplified(conv);
   const Plan p = plan_conv(s, pass, choice, t, 1);
   if (p.split.tasks == 0) return;
-  const Packing packing = p.depthwise             ? Packing::depthwise
-                          : p.grouped             ? Packing::groups
-                          : pass == Pass::forward ? Packing::forward
-                                                  : Packing::transposed;
-  const Weights weights = packed_weights(s, packing, p.split, w, t);
-  parallel_for(p.split.tasks, 1, [&](Index begin, Index end) {
-    const FlushSubnormals flush;
-    kernel(t, p, pass)(s, p.split, e, from, weights, to, scratch(Scratch::task, p.split.scratch_floats), begin, end);
-  });
+  run(s, p, pass, t, from, pack(s, p, w, t, scratch(Scratch::shared, p.split.shared_floats)), e, to);
+}
+
+bool same_layout(const PackedWeights& packed, const Conv& s, const Plan& p) {
+  const Conv& o = packed.s;
+  return s.kd == o.kd && s.kh == o.kh && s.kw == o.kw && s.ci == o.ci && s.co == o.co && s.groups == o.groups &&
+         p.packing == packed.plan.packing && p.split.dot == packed.plan.split.dot &&
+         p.split.shared_floats == packed.plan.split.shared_floats;
 }
 
 }  // namespace
@@ -66,6 +74,21 @@ void conv_forward(const Conv& s, Choice choice, const float* x, const float* w, 
 
 void conv_grad_input(const Conv& s, Choice choice, const float* dy, const float* w, const Epilogue& e, float* dx) {
   convolve(s, Pass::grad_input, choice, dy, w, e, dx);
+}
+
+PackedWeights::PackedWeights(const Conv& conv, Pass pass_, Choice choice, const float* w)
+    : pass(pass_), isa(table().isa), s(simplified(conv)), plan(plan_conv(s, pass, choice, table(), 1)) {
+  memory = Memory(plan.split.shared_floats);
+  finite = pack(s, plan, w, table(), memory.data()).finite;
+}
+
+void conv_packed(const Conv& conv, const PackedWeights& packed, const float* from, const Epilogue& e, float* to) {
+  const Table& t = table();
+  const Conv s = simplified(conv);
+  const Plan p = plan_conv(s, packed.pass, {packed.plan.algorithm}, t, 1);
+  if (std::strcmp(t.isa, packed.isa) != 0 || !same_layout(packed, s, p))
+    throw std::invalid_argument("w must be packed for this convolution and instruction set");
+  if (p.split.tasks > 0) run(s, p, packed.pass, t, from, {packed.memory.data(), packed.finite}, e, to);
 }
 
 void conv_grad_weight(const Conv& conv, Choice choice, const float* x, const float* dy, float* dw) {

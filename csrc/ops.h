@@ -4,12 +4,30 @@
 // the algorithm is refused.
 #pragma once
 
+#include "memory.h"
 #include "plan.h"
 
 namespace tapwise {
 
 void conv_forward(const Conv&, Choice, const float* x, const float* w, const Epilogue&, float* y);
 void conv_grad_input(const Conv&, Choice, const float* dy, const float* w, const Epilogue&, float* dx);
+
+// Weights in the layout that one algorithm of one pass reads on the ISA in use. They serve every convolution of the
+// same taps, channels and layout, whatever its batch; w may go. Read-only, so threads may share them.
+struct PackedWeights {
+  Pass pass;
+  const char* isa;
+  Conv s;
+  Plan plan;
+  Memory memory;
+  bool finite;
+
+  PackedWeights(const Conv&, Pass, Choice, const float* w);
+};
+
+// The pass that the weights are packed for. Throws std::invalid_argument where they don't fit.
+void conv_packed(const Conv&, const PackedWeights&, const float* from, const Epilogue&, float* to);
+
 // dw has the strides that Conv gives for w.
 void conv_grad_weight(const Conv&, Choice, const float* x, const float* dy, float* dw);
 // dy (outer, channels, inner) -> db (channels,)

@@ -268,6 +268,10 @@ Plan plan_conv(const Conv& s, Pass pass, Choice choice, const Table& t, int thre
   p.algorithm = algorithm == Algorithm::automatic ? Algorithm::direct : algorithm;
   p.depthwise = p.algorithm == Algorithm::direct && is_depthwise(s);
   p.grouped = p.algorithm == Algorithm::direct && pass == Pass::forward && !p.depthwise && is_grouped(s, t);
+  p.packing = p.depthwise             ? Packing::depthwise
+              : p.grouped             ? Packing::groups
+              : pass == Pass::forward ? Packing::forward
+                                      : Packing::transposed;
   const Work w = work_of(s, pass, p.depthwise, t);
   const bool gathers = p.algorithm == Algorithm::im2col;
   const bool filters = p.grouped || (p.depthwise && pass == Pass::forward);

@@ -26,7 +26,8 @@ struct Plan {
   Algorithm algorithm;  // never automatic or winograd
   bool depthwise;       // direct, by the depthwise kernels
   bool grouped;         // direct, forward, several groups a vector
-  Split split;
+  Packing packing;
+  Split split;         // shared_floats of equal packing, taps and channels: packed weights may be exchanged
   double gflops;       // expected, with `threads` threads
   const char* reason;  // why this algorithm
 };

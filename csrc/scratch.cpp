@@ -1,38 +1,29 @@
 #include "scratch.h"
 
 #include <atomic>
-#include <cstdlib>
-#include <new>
+
+#include "memory.h"
 
 namespace tapwise {
 namespace {
 
-constexpr std::size_t kAlignment = 64;
 constexpr Index kKept = Index{64} << 20;  // bytes: a larger buffer goes back when a smaller one will do
 std::atomic<Index> held{0};
 
 struct Buffer {
-  float* data = nullptr;
-  Index bytes = 0;
+  Memory memory;
 
-  ~Buffer() { release(); }
-
-  void release() {
-    ::operator delete(data, std::align_val_t{kAlignment});
-    held.fetch_sub(bytes, std::memory_order_relaxed);
-    data = nullptr;
-    bytes = 0;
-  }
+  ~Buffer() { held.fetch_sub(memory.bytes(), std::memory_order_relaxed); }
 
   float* grow(Index floats) {
-    const Index wanted = floats * static_cast<Index>(sizeof(float));
+    const Index wanted = floats * static_cast<Index>(sizeof(float)), bytes = memory.bytes();
     if (wanted > bytes || (bytes > kKept && wanted < bytes / 4)) {
-      release();
-      data = static_cast<float*>(::operator new(static_cast<std::size_t>(wanted), std::align_val_t{kAlignment}));
-      bytes = wanted;
-      held.fetch_add(bytes, std::memory_order_relaxed);
+      memory = Memory();  // first, so that both are never held at once
+      held.fetch_sub(bytes, std::memory_order_relaxed);
+      memory = Memory(floats);
+      held.fetch_add(wanted, std::memory_order_relaxed);
     }
-    return data;
+    return memory.data();
   }
 };
 

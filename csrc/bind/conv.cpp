@@ -79,6 +79,13 @@ Choice choice_of(const std::string& algorithm, const std::string& accuracy) {
   throw std::invalid_argument("algorithm must be auto or the name of one, got " + algorithm);
 }
 
+Pass pass_of(const std::string& name) {
+  if (name == "forward") return Pass::forward;
+  if (name == "grad_input") return Pass::grad_input;
+  if (name == "grad_weight") return Pass::grad_weight;
+  throw std::invalid_argument("direction must be forward, grad_input or grad_weight, got " + name);
+}
+
 Epilogue epilogue(const std::optional<Array>& b, Index channels, const std::optional<Array>& residual,
                   const Sizes& shape, const std::optional<std::string>& activation, float alpha) {
   if (b) need_shape(*b, {channels}, "b");
@@ -114,6 +121,29 @@ void grad_input(const Geometry& g, const Array& dy, const StridedArray& w, const
   conv_grad_input(s, c, dy.data(), w.data(), e, to);
 }
 
+std::unique_ptr<PackedWeights> pack(const Geometry& g, const StridedArray& w, const std::string& direction,
+                                    const std::string& algorithm, const std::string& accuracy) {
+  need_shape(w, g.w_shape, "w");
+  const Conv s = g.with_strides(w);
+  const Pass pass = pass_of(direction);
+  if (pass == Pass::grad_weight) throw std::invalid_argument("direction must be forward or grad_input");
+  const Choice c = choice_of(algorithm, accuracy);
+  const py::gil_scoped_release unlocked;
+  return std::make_unique<PackedWeights>(s, pass, c, w.data());
+}
+
+void packed(const Geometry& g, const Array& from, const PackedWeights& w, const std::optional<Array>& b, Array& to,
+            const std::optional<std::string>& activation, float alpha, const std::optional<Array>& residual) {
+  const bool forward = w.pass == Pass::forward;
+  const Sizes& shape = forward ? g.y_shape : g.x_shape;
+  need_shape(from, forward ? g.x_shape : g.y_shape, forward ? "x" : "dy");
+  need_shape(to, shape, forward ? "y" : "dx");
+  const Epilogue e = epilogue(b, forward ? g.s.co : g.s.ci, residual, shape, activation, alpha);
+  float* const data = to.mutable_data();
+  const py::gil_scoped_release unlocked;
+  conv_packed(g.s, w, from.data(), e, data);
+}
+
 void grad_weight(const Geometry& g, const Array& x, const Array& dy, Array& dw, const std::string& algorithm,
                  const std::string& accuracy) {
   need_shape(x, g.x_shape, "x");
@@ -137,13 +167,6 @@ void grad_bias(const Array& dy, Array& db, bool channels_last) {
     conv_bias_gradient(n * positions, channels, 1, dy.data(), to);
   else
     conv_bias_gradient(n, channels, positions, dy.data(), to);
-}
-
-Pass pass_of(const std::string& name) {
-  if (name == "forward") return Pass::forward;
-  if (name == "grad_input") return Pass::grad_input;
-  if (name == "grad_weight") return Pass::grad_weight;
-  throw std::invalid_argument("direction must be forward, grad_input or grad_weight, got " + name);
 }
 
 py::dict plan(const Geometry& g, const std::string& direction, const std::string& algorithm,
@@ -185,6 +208,12 @@ void bind_conv(py::module_& m) {
         "accuracy"_a, "activation"_a, "alpha"_a, optional("residual"));
   m.def("conv_grad_input", &grad_input, "geometry"_a, array("dy"), array("w"), optional("b"), array("dx"),
         "algorithm"_a, "accuracy"_a, "activation"_a, "alpha"_a, optional("residual"));
+  py::class_<PackedWeights>(m, "PackedWeights")
+      .def(py::init(&pack), "geometry"_a, array("w"), "direction"_a, "algorithm"_a, "accuracy"_a)
+      .def_property_readonly("nbytes", [](const PackedWeights& w) { return w.memory.bytes(); })
+      .def_property_readonly("algorithm", [](const PackedWeights& w) { return name_of(w.plan.algorithm); });
+  m.def("conv_packed", &packed, "geometry"_a, array("input"), "w"_a, optional("b"), array("output"), "activation"_a,
+        "alpha"_a, optional("residual"));
   m.def("conv_grad_weight", &grad_weight, "geometry"_a, array("x"), array("dy"), array("dw"), "algorithm"_a,
         "accuracy"_a);
   m.def("conv_grad_bias", &grad_bias, array("dy"), array("db"), "channels_last"_a);

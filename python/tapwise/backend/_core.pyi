@@ -58,6 +58,26 @@ def conv_grad_input(
     alpha: float,
     residual: Array | None,
 ) -> None: ...
+
+class PackedWeights:
+    """Weights in the layout of one algorithm, pass ("forward" or "grad_input") and instruction set."""
+
+    def __init__(self, geometry: Geometry, w: Array, direction: str, algorithm: str, accuracy: str) -> None: ...
+    @property
+    def nbytes(self) -> int: ...
+    @property
+    def algorithm(self) -> str: ...
+
+def conv_packed(
+    geometry: Geometry,
+    input: Array,
+    w: PackedWeights,
+    b: Array | None,
+    output: Array,
+    activation: str | None,
+    alpha: float,
+    residual: Array | None,
+) -> None: ...
 def conv_grad_weight(geometry: Geometry, x: Array, dy: Array, dw: Array, algorithm: str, accuracy: str) -> None: ...
 def conv_grad_bias(dy: Array, db: Array, channels_last: bool) -> None: ...
 def plan_conv(geometry: Geometry, direction: str, algorithm: str, accuracy: str) -> ConvPlan: ...
