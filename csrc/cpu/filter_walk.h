@@ -123,8 +123,9 @@ TAPWISE_INLINE void filter(const Sides& s, const Split& split, const Epilogue& e
     const Index i0 = technique.from_channel(v0), i1 = technique.from_channel(v1 - 1) + technique.inputs(v1 - 1);
     const Index o0 = technique.channel(v0), o1 = technique.channel(v1 - 1) + technique.outputs(v1 - 1);
     float* copy = scratch;
-    const Region from = read_region(s, b, x, i0, i1, copy);
-    if (planes) copy += region_floats(s, b, i1 - i0);
+    const Part part = part_of(s, b, i0, i1);
+    const Region from = read_region(s, b, x, planes, part, i1 - i0, copy);
+    if (planes) copy += part_floats(part, i1 - i0);
     const float* residual = e.residual ? output_region(s, b, e.residual, o0, o1, copy, true).data : nullptr;
     const Region to = output_region(s, b, y, o0, o1, copy, false);
     filter_block(s, b, from, to, residual, filters, technique, v0, v1);
