@@ -121,27 +121,32 @@ void grad_input(const Geometry& g, const Array& dy, const StridedArray& w, const
   conv_grad_input(s, c, dy.data(), w.data(), e, to);
 }
 
-std::unique_ptr<PackedWeights> pack(const Geometry& g, const StridedArray& w, const std::string& direction,
-                                    const std::string& algorithm, const std::string& accuracy) {
+struct ShapedWeights {
+  PackedWeights packed;
+  Sizes shape;
+};
+
+ShapedWeights pack(const Geometry& g, const StridedArray& w, const std::string& direction, const std::string& algorithm,
+                   const std::string& accuracy) {
   need_shape(w, g.w_shape, "w");
   const Conv s = g.with_strides(w);
   const Pass pass = pass_of(direction);
   if (pass == Pass::grad_weight) throw std::invalid_argument("direction must be forward or grad_input");
   const Choice c = choice_of(algorithm, accuracy);
   const py::gil_scoped_release unlocked;
-  return std::make_unique<PackedWeights>(s, pass, c, w.data());
+  return {PackedWeights(s, pass, c, w.data()), g.w_shape};
 }
 
-void packed(const Geometry& g, const Array& from, const PackedWeights& w, const std::optional<Array>& b, Array& to,
+void packed(const Geometry& g, const Array& from, const ShapedWeights& w, const std::optional<Array>& b, Array& to,
             const std::optional<std::string>& activation, float alpha, const std::optional<Array>& residual) {
-  const bool forward = w.pass == Pass::forward;
+  const bool forward = w.packed.pass == Pass::forward;
   const Sizes& shape = forward ? g.y_shape : g.x_shape;
   need_shape(from, forward ? g.x_shape : g.y_shape, forward ? "x" : "dy");
   need_shape(to, shape, forward ? "y" : "dx");
   const Epilogue e = epilogue(b, forward ? g.s.co : g.s.ci, residual, shape, activation, alpha);
   float* const data = to.mutable_data();
   const py::gil_scoped_release unlocked;
-  conv_packed(g.s, w, from.data(), e, data);
+  conv_packed(g.s, w.packed, from.data(), e, data);
 }
 
 void grad_weight(const Geometry& g, const Array& x, const Array& dy, Array& dw, const std::string& algorithm,
@@ -208,10 +213,10 @@ void bind_conv(py::module_& m) {
         "accuracy"_a, "activation"_a, "alpha"_a, optional("residual"));
   m.def("conv_grad_input", &grad_input, "geometry"_a, array("dy"), array("w"), optional("b"), array("dx"),
         "algorithm"_a, "accuracy"_a, "activation"_a, "alpha"_a, optional("residual"));
-  py::class_<PackedWeights>(m, "PackedWeights")
+  py::class_<ShapedWeights>(m, "PackedWeights")
       .def(py::init(&pack), "geometry"_a, array("w"), "direction"_a, "algorithm"_a, "accuracy"_a)
-      .def_property_readonly("nbytes", [](const PackedWeights& w) { return w.memory.bytes(); })
-      .def_property_readonly("algorithm", [](const PackedWeights& w) { return name_of(w.plan.algorithm); });
+      .def_property_readonly("nbytes", [](const ShapedWeights& w) { return w.packed.memory.bytes(); })
+      .def_property_readonly("shape", [](const ShapedWeights& w) { return py::tuple(py::cast(w.shape)); });
   m.def("conv_packed", &packed, "geometry"_a, array("input"), "w"_a, optional("b"), array("output"), "activation"_a,
         "alpha"_a, optional("residual"));
   m.def("conv_grad_weight", &grad_weight, "geometry"_a, array("x"), array("dy"), array("dw"), "algorithm"_a,

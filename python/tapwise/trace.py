@@ -96,13 +96,17 @@ class Recorder:
             value = function(*arguments, **named)
             seconds = perf_counter() - start
             given = signature.bind(self, *arguments, **named).arguments
-            arrays = {key: array for key, array in given.items() if isinstance(array, np.ndarray)}
-            algorithm, packed_bytes = "", 0
-            if arrays and "algorithm" in given:
-                plan = self._module.plan(given["g"], direction, given["algorithm"], given["accuracy"])
-                algorithm, packed_bytes = plan["algorithm"], plan["packed_bytes"]
+            arrays = {key: array for key, array in given.items() if hasattr(array, "nbytes")}
+            algorithm, copied_bytes = given.get("algorithm", ""), 0
+            if name == "pack":
+                copied_bytes = value.nbytes
+            elif arrays and algorithm:
+                plan = self._module.plan(given["g"], direction, algorithm, given["accuracy"])
+                algorithm = plan["algorithm"]
+                packed = "w" in given and not isinstance(given["w"], np.ndarray)
+                copied_bytes = 0 if packed else plan["packed_bytes"]
             if arrays:
-                record(name, algorithm, arrays, seconds, packed_bytes)
+                record(name, algorithm, arrays, seconds, copied_bytes)
             return value
 
         return timed

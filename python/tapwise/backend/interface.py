@@ -1,7 +1,7 @@
 """What every backend offers: the same functions with the same arguments, which ops has checked.
 
-x, dy and outputs are C-contiguous, w may be any view, and all arrays of a call share one float type. Outputs are
-written completely and overlap inputs only where it says so. g and p hold all sizes.
+x, dy and outputs are C-contiguous, w may be any view or what pack made of one, and all arrays of a call share one float
+type. Outputs are written completely and overlap inputs only where it says so. g and p hold all sizes.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from ..ops.geometry import ConvGeometry, PoolGeometry
 
 Array: TypeAlias = npt.NDArray[Any]
+Weights: TypeAlias = Any  # an Array, or what the backend's pack returned
 
 
 class PlanFields(TypedDict):
@@ -42,7 +43,7 @@ class Backend(Protocol):
     def conv(
         self,
         x: Array,
-        w: Array,
+        w: Weights,
         b: Array | None,
         y: Array,
         g: ConvGeometry,
@@ -58,7 +59,7 @@ class Backend(Protocol):
     def conv_grad_input(
         self,
         dy: Array,
-        w: Array,
+        w: Weights,
         dx: Array,
         g: ConvGeometry,
         *,
@@ -70,6 +71,9 @@ class Backend(Protocol):
         residual: Array | None = None,
     ) -> None:
         """dx = activation(the input gradient + b + residual): a transposed convolution is this."""
+
+    def pack(self, w: Array, g: ConvGeometry, direction: str, algorithm: str) -> Weights:
+        """w for the forward or grad_input pass by that algorithm, in memory of its own: has shape and nbytes."""
 
     def conv_grad_weight(
         self, x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _core
-from .interface import Array, PlanFields
+from .interface import Array, PlanFields, Weights
 
 if TYPE_CHECKING:
     from ..ops.geometry import ConvGeometry, PoolGeometry
@@ -29,7 +29,7 @@ def _conv(g: ConvGeometry) -> _core.Geometry:
 
 def conv(
     x: Array,
-    w: Array,
+    w: Weights,
     b: Array | None,
     y: Array,
     g: ConvGeometry,
@@ -40,12 +40,15 @@ def conv(
     alpha: float,
     residual: Array | None,
 ) -> None:
-    _core.conv_forward(_conv(g), x, w, b, y, algorithm, accuracy, activation, alpha, residual)
+    if isinstance(w, _core.PackedWeights):
+        _core.conv_packed(_conv(g), x, w, b, y, activation, alpha, residual)
+    else:
+        _core.conv_forward(_conv(g), x, w, b, y, algorithm, accuracy, activation, alpha, residual)
 
 
 def conv_grad_input(
     dy: Array,
-    w: Array,
+    w: Weights,
     dx: Array,
     g: ConvGeometry,
     *,
@@ -56,7 +59,14 @@ def conv_grad_input(
     alpha: float = 0.0,
     residual: Array | None = None,
 ) -> None:
-    _core.conv_grad_input(_conv(g), dy, w, b, dx, algorithm, accuracy, activation, alpha, residual)
+    if isinstance(w, _core.PackedWeights):
+        _core.conv_packed(_conv(g), dy, w, b, dx, activation, alpha, residual)
+    else:
+        _core.conv_grad_input(_conv(g), dy, w, b, dx, algorithm, accuracy, activation, alpha, residual)
+
+
+def pack(w: Array, g: ConvGeometry, direction: str, algorithm: str) -> _core.PackedWeights:
+    return _core.PackedWeights(_conv(g), w, direction, algorithm, "fast")
 
 
 def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str) -> None:

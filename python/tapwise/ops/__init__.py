@@ -19,6 +19,7 @@ from .nn import (
     softmax_grad,
     tanh,
 )
+from .pack import PackedWeights, pack
 from .pool import (
     adaptive_average_pool,
     adaptive_average_pool_grad,
@@ -34,6 +35,7 @@ from .pool import (
 from .training import adam_update, batch_norm, batch_norm_grad, dropout, dropout_grad, sgd_update
 
 __all__ = [
+    "PackedWeights",
     "activation",
     "activation_grad",
     "adam_update",
@@ -63,6 +65,7 @@ __all__ = [
     "leaky_relu",
     "max_pool",
     "max_pool_grad",
+    "pack",
     "relu",
     "sgd_update",
     "sigmoid",

@@ -64,12 +64,12 @@ def source(x: Any, name: str, dtypes: tuple[DType, ...]) -> Array:
     return array
 
 
-def weight(w: Any, dtype: DType) -> Array:
-    """Any view of the call's float type."""
+def weight(w: Any, *dtypes: DType) -> Array:
+    """Any view, of one of dtypes."""
     array = as_array(w, "w")
     given = array.dtype
-    if given is not dtype:
-        refuse_dtype("w", given, dtype)
+    if given is not dtypes[0]:
+        refuse_dtype("w", given, *dtypes)
     if not array.flags.aligned:
         refuse_unaligned(array, "w")
     return array
@@ -83,13 +83,13 @@ def shaped(x: Any, name: str, shape: Shape, dtype: DType) -> Array:
     return array
 
 
-def written(x: Any, name: str, shape: Shape, dtype: DType, /, **inputs: Array | None) -> Array:
-    """An array to write to: contiguous, of exactly this shape and type, apart from the memory of the inputs."""
+def written(x: Any, name: str, shape: Shape, dtype: DType, /, **inputs: Any) -> Array:
+    """An array to write to: contiguous, of exactly this shape and type, apart from the memory of the input arrays."""
     array = shaped(x, name, shape, dtype)
     if not array.flags.writeable:
         raise ValueError(f"{name} must be writeable, got a read-only array")
     for other, given in inputs.items():
-        if given is not None and np.may_share_memory(array, given):
+        if isinstance(given, np.ndarray) and np.may_share_memory(array, given):
             raise ValueError(f"{name} must not overlap {other}, got memory of both")
     return array
 

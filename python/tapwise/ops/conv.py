@@ -13,10 +13,10 @@ from .check import (
     refuse_choice,
     shaped,
     source,
-    weight,
     written,
 )
 from .geometry import Padding, Shape, Sizes, conv_geometry, conv_transpose_geometry, is_channels_last
+from .pack import PackedWeights, array_or_packed
 
 
 def conv(
@@ -43,7 +43,7 @@ def conv(
     padding: "valid", "same" (TensorFlow's), "same_lower", "causal", an integer, one per axis, (before, after) per axis.
     algorithm: "auto", "direct", "im2col", "winograd", or with its output tile "winograd-2x2", "-4x4", "-6x6".
     accuracy decides what "auto" may use: "strict" (no Winograd), "default" (rms error <= 4x a sum's), "fast" (all).
-    alpha is the slope of leaky_relu (0.2) or the alpha of elu (1.0).
+    w may be what pack made of it: no copy then. alpha is the slope of leaky_relu (0.2) or the alpha of elu (1.0).
     Raises TypeError on another dtype, ValueError on sizes that don't fit.
     """
     backend = current()
@@ -51,8 +51,10 @@ def conv(
         refuse_choice(algorithm, accuracy)
     x = source(x, "x", backend.dtypes)
     dtype = x.dtype
-    w = weight(w, dtype)
+    w = array_or_packed(w, dtype)
     g = conv_geometry(x.shape, w.shape, strides, padding, dilation, groups, data_format)
+    if type(w) is PackedWeights:
+        algorithm, w = w.algorithm, w.used_for(g, "forward", algorithm, accuracy, backend)
     y_shape = g.y_shape
     if b is not None:
         b = shaped(b, "b", (y_shape[-1] if g.channels_last else y_shape[1],), dtype)
@@ -89,8 +91,10 @@ def conv_grad_input(
     if algorithm not in ALGORITHMS or accuracy not in ACCURACIES:
         refuse_choice(algorithm, accuracy)
     dy = source(dy, "dy", backend.dtypes)
-    w = weight(w, dy.dtype)
+    w = array_or_packed(w, dy.dtype)
     g = conv_geometry(x_shape, w.shape, strides, padding, dilation, groups, data_format)
+    if type(w) is PackedWeights:
+        algorithm, w = w.algorithm, w.used_for(g, "grad_input", algorithm, accuracy, backend)
     if dy.shape != g.y_shape:
         raise ValueError(f"dy must have shape {g.y_shape}, got {dy.shape}")
     dx = np.empty(g.x_shape, dy.dtype) if out is None else written(out, "out", g.x_shape, dy.dtype, dy=dy, w=w)
@@ -170,8 +174,10 @@ def conv_transpose(
         refuse_choice(algorithm, accuracy)
     x = source(x, "x", backend.dtypes)
     dtype = x.dtype
-    w = weight(w, dtype)
+    w = array_or_packed(w, dtype)
     g = conv_transpose_geometry(x.shape, w.shape, strides, padding, output_padding, dilation, groups, data_format)
+    if type(w) is PackedWeights:
+        algorithm, w = w.algorithm, w.used_for(g, "transpose", algorithm, accuracy, backend)
     y_shape = g.x_shape
     if b is not None:
         b = shaped(b, "b", (y_shape[-1] if g.channels_last else y_shape[1],), dtype)

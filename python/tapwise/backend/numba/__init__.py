@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 from .activation import activation, activation_grad
-from .conv import conv, conv_grad_input, conv_grad_weight
+from .conv import conv, conv_grad_input, conv_grad_weight, pack
 from .dropout import dropout
 from .loss import softmax, softmax_cross_entropy, softmax_cross_entropy_grad, softmax_grad
 from .norm import batch_norm, batch_norm_grad, batch_norm_statistics, conv_grad_bias
@@ -26,7 +26,7 @@ __all__ = [
     "activation", "activation_grad", "adam_update", "average_pool", "average_pool_grad", "batch_norm",
     "batch_norm_grad", "batch_norm_statistics", "build_info", "conv", "conv_grad_bias", "conv_grad_input",
     "conv_grad_weight", "dropout", "dtypes", "fma_peak", "isa_available", "isa_kernels", "isa_name", "isa_use",
-    "machine_threads", "max_pool", "max_pool_grad", "name", "plan", "set_thread_count", "sgd_update", "softmax",
+    "machine_threads", "max_pool", "max_pool_grad", "name", "pack", "plan", "set_thread_count", "sgd_update", "softmax",
     "softmax_cross_entropy", "softmax_cross_entropy_grad", "softmax_grad", "thread_count",
 ]  # fmt: skip
 
