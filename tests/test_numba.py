@@ -282,14 +282,15 @@ def test_blocks_cover_the_pixels_within_their_bounds(x_shape, w_shape, join):
 
 
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
-def test_joined_images_have_the_bits_of_single_ones(data_format, rng):
-    """Images of 49 pixels share a product; BLAS sums each row in the same order, alone or among others."""
+def test_images_share_a_product_unless_strict(data_format, rng):
+    """Images of 49 pixels share one by default; with strict, each has the bits that it has alone."""
     last = data_format == "channels_last"
     x = rng.standard_normal((5, 7, 7, 256) if last else (5, 256, 7, 7), np.float32)
     w = rng.standard_normal((3, 3, 256, 192) if last else (192, 256, 3, 3), np.float32)
-    options = {"padding": "same", "algorithm": "im2col", "data_format": data_format}
-    geometry = conv_geometry(x.shape, w.shape, 1, "same", 1, 1, data_format)
-    assert len(list(im2col.blocks(conv_shape(geometry), 4, False))) == 1
+    options = {"padding": "same", "algorithm": "im2col", "data_format": data_format, "accuracy": "strict"}
+    c = conv_shape(conv_geometry(x.shape, w.shape, 1, "same", 1, 1, data_format))
+    shared = [len(list(im2col.blocks(c, 4, im2col.joins(c, accuracy)))) for accuracy in ("default", "strict")]
+    assert shared == [1, 5]
     y = tapwise.conv(x, w, **options)
     np.testing.assert_array_equal(np.concatenate([tapwise.conv(image[None], w, **options) for image in x]), y)
     dx = tapwise.conv_grad_input(y, w, x.shape, **options)

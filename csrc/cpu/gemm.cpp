@@ -68,6 +68,7 @@ TAPWISE_INLINE void store_tile(const Vec (&sum)[M][V], const Store& to, Index fi
 
 template <int M, int V>
 void gemm_tile(const Run& run, Index first, const float* panel, const Store& to) {
+  constexpr Index kAhead = M > 8 ? 2 : 1;  // lines that M pixels of two channels come to, or one more
   Vec sum[M][V] = {};
   for (Index s = 0; s < run.segment_count; ++s) {
     const Segment& segment = run.segments[s];
@@ -75,11 +76,11 @@ void gemm_tile(const Run& run, Index first, const float* panel, const Store& to)
     const float* b = panel + segment.b * kPanel;
     const float* next = run.a + (first + M) * run.a_pixel + segment.a;  // where the next tile will read
     Index k = segment.k;
-    for (; k >= 2; k -= 2, b += 2 * kPanel, next += 2 * kLine) {
+    for (; k >= 2; k -= 2, b += 2 * kPanel, next += kAhead * kLine) {
       multiply(sum, rows, run.a_pixel, 0, b);
       __builtin_prefetch(next);
       multiply(sum, rows, run.a_pixel, 1, b);
-      __builtin_prefetch(next + kLine);
+      if constexpr (kAhead > 1) __builtin_prefetch(next + kLine);
       rows.advance(2);
     }
     if (k) multiply(sum, rows, run.a_pixel, 0, b);

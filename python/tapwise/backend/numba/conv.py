@@ -33,7 +33,7 @@ def conv(
     epilogue = Epilogue(y, b, activation, alpha, residual, c.channels_last)
     x, w, y = c.x(x), c.w(w), c.y(y)
     if algorithm == "im2col":
-        im2col.forward(x, w, y, c, epilogue)
+        im2col.forward(x, w, y, c, epilogue, im2col.joins(c, accuracy))
         if not c.padded or _unspoiled(y, w):
             return
     _direct_forward(x, w, y, c, epilogue)
@@ -52,7 +52,7 @@ def conv_grad_input(
     epilogue = Epilogue(dx, b, activation, alpha, residual, c.channels_last)
     dy, w, dx = c.y(dy), c.w(w), c.x(dx)
     if algorithm == "im2col":
-        im2col.grad_input(dy, w, dx, c, epilogue)
+        im2col.grad_input(dy, w, dx, c, epilogue, im2col.joins(c, accuracy))
     else:
         _direct_grad_input(dy, w, dx, c, epilogue)
 

@@ -8,9 +8,9 @@ Channels first, all of these are views of transposed matrices, and K runs over t
 and scatter, BLAS's own threads multiply. A block is a part of an image or, where images have few pixels, a few whole
 images, lest BLAS pack w again for every 49 rows. Its memory is bounded and kept from call to call.
 
-Blocks depend on shapes only. In forward and grad_input they join images only where each alone is a large product: BLAS
-then sums a row in the same order whatever the number of rows, so that an image's bits don't depend on the batch.
-(OpenBLAS has other kernels for products of one row and for those under 7 * 10^6 multiply-adds.)
+Blocks depend on shapes only. In forward and grad_input they join images where each alone is a large product, but not
+with accuracy="strict": some of OpenBLAS's kernels (Haswell's) sum a row in another order when there are more rows, and
+an image's bits must not depend on the batch.
 """
 
 from __future__ import annotations
@@ -49,10 +49,9 @@ class Block(NamedTuple):
 
 
 def blocks(c: Conv, itemsize: int, join: bool) -> Iterator[Block]:
-    """The blocks of a batch; images are joined if `join` or if each is JOINED_WORK."""
+    """The blocks of a batch; images may be joined if `join`."""
     pixel_bytes = (c.depth + c.co // c.groups) * itemsize
     limit = max(1, BLOCK_BYTES // pixel_bytes, min(ENOUGH_PIXELS, MOST_BYTES // pixel_bytes))
-    join = join or (c.pixels > 1 and c.pixels * c.depth * (c.co // c.groups) >= JOINED_WORK)
     images = max(1, min(ENOUGH_PIXELS, limit) // c.pixels) if join else 1
     parts = -(-c.pixels // limit)
     for image in range(0, c.n, images):
@@ -62,7 +61,12 @@ def blocks(c: Conv, itemsize: int, join: bool) -> Iterator[Block]:
             yield Block(image, end, first + total * part // parts, first + total * (part + 1) // parts)
 
 
-def forward(x: Array, w: Array, y: Array, c: Conv, epilogue: Epilogue) -> None:
+def joins(c: Conv, accuracy: str) -> bool:
+    """Whether forward and grad_input may let images share a product."""
+    return accuracy != "strict" and c.pixels > 1 and c.pixels * c.depth * (c.co // c.groups) >= JOINED_WORK
+
+
+def forward(x: Array, w: Array, y: Array, c: Conv, epilogue: Epilogue, join: bool) -> None:
     """If anything is padded, w must be finite: zeros multiply it."""
     matrix = _matrix(w, c)
 
@@ -81,10 +85,10 @@ def forward(x: Array, w: Array, y: Array, c: Conv, epilogue: Epilogue) -> None:
         elif block.last == block.end * c.pixels:
             epilogue.finish_parallel(block.image * c.pixels * c.co, block.last * c.co)
 
-    _each_block(c, x.itemsize, body)
+    _each_block(c, x.itemsize, join, body)
 
 
-def grad_input(dy: Array, w: Array, dx: Array, c: Conv, epilogue: Epilogue) -> None:
+def grad_input(dy: Array, w: Array, dx: Array, c: Conv, epilogue: Epilogue, join: bool) -> None:
     matrix = _matrix(w, c)
     units = prod(c.input) if c.channels_last else prod(c.input) * c.ci  # of an image, as the epilogue counts
 
@@ -101,7 +105,7 @@ def grad_input(dy: Array, w: Array, dx: Array, c: Conv, epilogue: Epilogue) -> N
         if block.last == block.end * c.pixels:
             epilogue.finish_parallel(block.image * units, block.end * units)
 
-    _each_block(c, dy.itemsize, body)
+    _each_block(c, dy.itemsize, join, body)
 
 
 def grad_weight(x: Array, dy: Array, dw: Array, c: Conv) -> None:
@@ -117,9 +121,9 @@ def grad_weight(x: Array, dy: Array, dw: Array, c: Conv) -> None:
             add(dw, total)
 
 
-def _each_block(c: Conv, itemsize: int, body: Callable[[Block], None]) -> None:
+def _each_block(c: Conv, itemsize: int, join: bool, body: Callable[[Block], None]) -> None:
     """Blocks of a large product one after the other, each on all threads; images of small ones side by side."""
-    cut = list(blocks(c, itemsize, join=False))
+    cut = list(blocks(c, itemsize, join))
     work = c.pixels * c.depth * (c.co // c.groups)
     if work > SINGLE_WORK:
         for block in cut:

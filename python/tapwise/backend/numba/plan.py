@@ -6,7 +6,7 @@ from math import prod
 from typing import TYPE_CHECKING
 
 from ..interface import PlanFields
-from .im2col import blocks
+from .im2col import blocks, joins
 from .shape import Conv, conv_shape
 
 if TYPE_CHECKING:
@@ -24,12 +24,13 @@ def plan(g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> Plan
     c = conv_shape(g)
     chosen, reason = _choice(c, direction) if algorithm == "auto" else (algorithm, "asked for")
     weight_bytes = 4 * prod(c.w_shape)
+    join = direction == "grad_weight" or joins(c, accuracy)
     packed = chosen == "direct" and direction == "grad_input" and c.channels_last and c.groups == 1
     return {
         "algorithm": choose(c, direction, algorithm),
         "possible": POSSIBLE,
-        "tile": _tile(c, direction, chosen),
-        "workspace_bytes": _workspace_bytes(c, direction, chosen),
+        "tile": _tile(c, join, chosen),
+        "workspace_bytes": _workspace_bytes(c, direction, join, chosen),
         "packed_bytes": weight_bytes if packed else 0,
         "expected_gflops": None,
         "reason": reason,
@@ -61,9 +62,9 @@ def weight_parts(c: Conv, weight_bytes: int) -> int:
     return max(1, min(16, work >> 22, (1 << 23) // weight_bytes, c.n * c.pixels))
 
 
-def _tile(c: Conv, direction: str, algorithm: str) -> str:
+def _tile(c: Conv, join: bool, algorithm: str) -> str:
     if algorithm == "im2col":
-        count = max((block.last - block.first for block in blocks(c, 4, direction == "grad_weight")), default=0)
+        count = max((block.last - block.first for block in blocks(c, 4, join)), default=0)
         return f"BLAS: {count} pixels x {c.depth} taps x {c.co // c.groups} channels a block"
     if not c.channels_last:
         return "rows of pixels, one weight at a time"
@@ -72,13 +73,13 @@ def _tile(c: Conv, direction: str, algorithm: str) -> str:
     return "a pixel's output channels, one term at a time"
 
 
-def _workspace_bytes(c: Conv, direction: str, algorithm: str) -> int:
+def _workspace_bytes(c: Conv, direction: str, join: bool, algorithm: str) -> int:
     weight_bytes = 4 * prod(c.w_shape)
     if algorithm == "direct":
         parts = weight_parts(c, weight_bytes) if direction == "grad_weight" and c.channels_last else 1
         strips = 4 * c.co * c.input[2] if c.channels_last and c.groups > 1 and not c.depthwise else 0
         return strips + (parts * weight_bytes if parts > 1 else 0)
-    cut = list(blocks(c, 4, direction == "grad_weight"))
+    cut = list(blocks(c, 4, join))
     count = max((block.last - block.first for block in cut), default=0)
     joined = 0 if c.channels_last or all(block.end - block.image == 1 for block in cut) else c.co // c.groups
     gathered = 0 if c.pointwise and not joined else c.depth
