@@ -14,6 +14,7 @@ enum class Packing : int {
   transposed,  // the same with the channel roles exchanged, for grad_input
   depthwise,   // panels [panel][tap][channels]
   groups,      // vectors [vector][input channel][tap][output channels], see cpu/groups.h
+  winograd,    // panels [panel][frequency][input channel][output channels]; for grad_input of weights turned round
 };
 
 // How one pass of a convolution is cut into tasks; made by plan.cpp, read by the kernels. A block is rows x cols pixels
@@ -51,6 +52,31 @@ using ConvGradWeight = void(const Conv&, const Split&, const float* x, const flo
 // Adds the chunks of sums in order and stores them with the strides of s. Range: rows (tap, input channel of the
 // group).
 using ConvUnpack = void(const Conv& s, Index chunks, const float* sums, float* dw, Index begin, Index end);
+
+// How a Winograd convolution is cut: y in tiles of tile_h x tile_w pixels, numbered over images, rows and columns.
+// Rounds and blocks are near-equal shares, of all tiles and of a round's. Made by winograd_plan.cpp.
+struct Tiling {
+  Index tile_h, tile_w, frequencies;
+  Index rows, cols, tiles;  // tiles down an image, across it, in all images
+  bool fused;  // a task takes its tiles from x to y, in one round; else a round's are all transformed first
+  Index rounds, blocks, task_blocks;
+  Index input_blocks;  // of a round that is transformed first
+  Index panels, task_panels;
+  Index v_tile, v_frequency, m_frequency;  // steps in transformed x and y, (frequencies, tiles, channels)
+  Index packed_floats, v_floats, scratch_floats;
+};
+
+// Range: panels.
+using WinogradPack = void(const Conv&, const Tiling&, const float* w, float* packed, Index begin, Index end);
+// Range: blocks.
+using WinogradForward = void(const Conv&, const Tiling&, const Epilogue&, const float* x, const float* packed, float* y,
+                             float* scratch, Index begin, Index end);
+// One round, from x to v and from v to y. Range: input blocks; groups of task_panels panels x blocks.
+using WinogradInput = void(const Conv&, const Tiling&, Index round, const float* x, float* v, float* scratch,
+                           Index begin, Index end);
+using WinogradOutput = void(const Conv&, const Tiling&, const Epilogue&, Index round, const float* v,
+                            const float* packed, float* y, float* scratch, Index begin, Index end);
+
 // dy as (outer, channels, inner); db (channels,). Range: channels.
 using ConvGradBias = void(Index outer, Index channels, Index inner, const float* dy, float* db, Index begin, Index end);
 

@@ -17,6 +17,14 @@ constexpr Index kClaims = 16;             // of a thread: its last one leaves th
 
 // w as the plan's kernels read it.
 Weights pack(const Conv& s, const Plan& p, const float* w, const Table& t, float* packed) {
+  if (p.packing == Packing::winograd) {
+    const Turned back = p.turns ? turned(s) : Turned{s, 0};
+    parallel_for(p.tiling.panels, 1, [&](Index begin, Index end) {
+      const FlushSubnormals flush;
+      t.conv_winograd_pack(back.s, p.tiling, w + back.w_offset, packed, begin, end);
+    });
+    return {packed, false};
+  }
   const Index pieces = p.split.dot ? s.groups : p.split.panels;
   const Index panel_floats = p.split.shared_floats / pieces;
   std::atomic<bool> finite{true};
@@ -48,8 +56,32 @@ ConvForward* kernel(const Table& t, const Plan& p, Pass pass) {
   return p.depthwise ? t.conv_depthwise_grad_input : t.conv_direct_grad_input;
 }
 
+void run_winograd(const Conv& s, const Tiling& g, const Table& t, const float* x, const float* packed,
+                  const Epilogue& e, float* y) {
+  const auto in_parallel = [&](Index tasks, Index grain, const auto& body) {
+    parallel_for(tasks, grain, [&](Index begin, Index end) {
+      const FlushSubnormals flush;
+      body(scratch(Scratch::task, g.scratch_floats), begin, end);
+    });
+  };
+  if (g.fused)
+    return in_parallel(g.blocks, g.task_blocks, [&](float* own, Index begin, Index end) {
+      t.conv_winograd_forward(s, g, e, x, packed, y, own, begin, end);
+    });
+  float* const v = scratch(Scratch::tiles, g.v_floats);
+  for (Index round = 0; round < g.rounds; ++round) {
+    in_parallel(g.input_blocks, 1,
+                [&](float* own, Index begin, Index end) { t.conv_winograd_input(s, g, round, x, v, own, begin, end); });
+    in_parallel(output_tasks(g), 1, [&](float* own, Index begin, Index end) {
+      t.conv_winograd_output(s, g, e, round, v, packed, y, own, begin, end);
+    });
+  }
+}
+
 void run(const Conv& s, const Plan& p, Pass pass, const Table& t, const float* from, const Weights& weights,
          const Epilogue& e, float* to) {
+  if (p.packing == Packing::winograd)
+    return run_winograd(p.turns ? turned(s).s : s, p.tiling, t, from, weights.packed, e, to);
   parallel_for(p.split.tasks, grain(p.split.tasks), [&](Index begin, Index end) {
     const FlushSubnormals flush;
     kernel(t, p, pass)(s, p.split, e, from, weights, to, scratch(Scratch::task, p.split.scratch_floats), begin, end);

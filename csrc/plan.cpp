@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cstring>
+#include <limits>
 #include <stdexcept>
 #include <string>
 
@@ -214,6 +215,44 @@ double efficiency(const Work& w, Pass pass) {
   return length / (length + 8) * filled * (pass == Pass::grad_weight ? 0.7 : 1.0);
 }
 
+Index tile_of(Algorithm algorithm) {
+  return 2 * (static_cast<Index>(algorithm) - static_cast<Index>(Algorithm::winograd));
+}
+
+// The Winograd tile with the least estimated time; automatic if direct is estimated faster, or by less than a sixth
+// slower: small differences are within the model's error, and direct is more accurate.
+Algorithm fastest(const Conv& s, Choice choice, const Table& t, double flops) {
+  const bool any = choice.algorithm == Algorithm::winograd;
+  if (choice.algorithm != Algorithm::automatic && !any) return choice.algorithm;
+  Algorithm best = Algorithm::automatic;
+  if (!any && choice.accuracy == Accuracy::strict) return best;
+  double least = any ? std::numeric_limits<double>::infinity() : direct_seconds(s, flops) / 1.2;
+  for (const Algorithm a : {Algorithm::winograd_2x2, Algorithm::winograd_4x4, Algorithm::winograd_6x6}) {
+    if (winograd_refusal(s, tile_of(a)) || (a == Algorithm::winograd_6x6 && choice.accuracy != Accuracy::fast))
+      continue;
+    const double seconds = winograd_seconds(s, tile_winograd(s, tile_of(a), t), flops);
+    if (seconds < least) least = seconds, best = a;
+  }
+  return best;
+}
+
+Plan plan_winograd(const Conv& conv, Pass pass, Algorithm algorithm, const Table& t, int threads) {
+  const Conv s = pass == Pass::forward ? conv : turned(conv).s;
+  Plan p{};
+  p.algorithm = algorithm;
+  p.packing = Packing::winograd;
+  p.turns = pass != Pass::forward;
+  p.tiling = tile_winograd(s, tile_of(algorithm), t);
+  p.split.tasks = p.tiling.fused ? p.tiling.blocks : output_tasks(p.tiling);
+  p.split.shared_floats = p.tiling.packed_floats;
+  p.split.scratch_floats = p.tiling.scratch_floats + (p.tiling.fused ? 0 : p.tiling.v_floats);
+  const double cores = static_cast<double>(std::clamp<Index>(p.split.tasks, 1, threads));
+  const double operations = 2.0 * static_cast<double>(s.n * s.oh * s.ow * s.co * s.kh * s.kw * s.ci);
+  p.gflops = operations * cores / winograd_seconds(s, p.tiling, core_gflops(t.isa) * 1e9) / 1e9;
+  p.reason = "fewer multiplications outweigh the transforms";
+  return p;
+}
+
 bool is_depthwise(const Conv& s) {
   return s.groups > 1 && s.groups == s.ci && s.groups == s.co;
 }
@@ -254,16 +293,25 @@ const char* refusal(const Conv& s, Pass pass, Algorithm algorithm) {
   const Index channels = (pass == Pass::grad_input ? s.co : s.ci) / s.groups;
   if (algorithm == Algorithm::im2col && s.kd * s.kh * s.kw * channels > kPatchFloats)
     return "one patch, taps * channels of a group, exceeds 16 MiB of workspace";
-  if (algorithm >= Algorithm::winograd) return "it isn't in this version";
-  return nullptr;
+  if (algorithm < Algorithm::winograd) return nullptr;
+  if (pass == Pass::grad_weight) return "it has no weight gradient in this version";
+  return winograd_refusal(pass == Pass::forward ? s : turned(s).s,
+                          algorithm == Algorithm::winograd ? 2 : tile_of(algorithm));
 }
 
 Plan plan_conv(const Conv& s, Pass pass, Choice choice, const Table& t, int threads) {
-  const Algorithm algorithm = choice.algorithm;
-  if (const char* why = refusal(s, pass, algorithm))
-    throw std::invalid_argument(std::string("algorithm must be one that can do the shape; ") + name_of(algorithm) +
+  const Algorithm asked = choice.algorithm;
+  if (const char* why = refusal(s, pass, asked))
+    throw std::invalid_argument(std::string("algorithm must be one that can do the shape; ") + name_of(asked) +
                                 " can't: " + why);
-  Plan p;
+  const Conv& forward = pass == Pass::grad_input ? turned(s).s : s;
+  const Algorithm algorithm = pass == Pass::grad_weight ? asked : fastest(forward, choice, t, core_gflops(t.isa) * 1e9);
+  if (algorithm >= Algorithm::winograd) {
+    Plan p = plan_winograd(s, pass, algorithm, t, threads);
+    if (asked == algorithm) p.reason = "asked for";
+    return p;
+  }
+  Plan p{};
   // Of the 26 layers in docs/performance.md direct was the faster one on 25, most by 1.01 to 2.1 times.
   p.algorithm = algorithm == Algorithm::automatic ? Algorithm::direct : algorithm;
   p.depthwise = p.algorithm == Algorithm::direct && is_depthwise(s);
@@ -279,10 +327,10 @@ Plan plan_conv(const Conv& s, Pass pass, Choice choice, const Table& t, int thre
             : pass == Pass::grad_weight ? split_weights(w, gathers, t.tile_pixels)
                                         : split_outputs(w, gathers, t.tile_pixels, t.lanes);
   const double cores = static_cast<double>(std::min<Index>(threads, std::max<Index>(1, p.split.tasks)));
-  p.reason = algorithm != Algorithm::automatic ? "asked for"
-             : p.depthwise                     ? "one filter a channel: channels fill the vectors"
-             : p.grouped                       ? "small groups: the outputs of several fill a vector"
-                                               : "no column matrix: runs of channels are read in place";
+  p.reason = asked != Algorithm::automatic ? "asked for"
+             : p.depthwise                 ? "one filter a channel: channels fill the vectors"
+             : p.grouped                   ? "small groups: the outputs of several fill a vector"
+                                           : "no column matrix: runs of channels are read in place";
   p.gflops = core_gflops(t.isa) * cores * efficiency(w, pass);
   return p;
 }

@@ -5,6 +5,7 @@
 #pragma once
 
 #include "isa.h"
+#include "winograd_plan.h"
 
 namespace tapwise {
 
@@ -27,6 +28,8 @@ struct Plan {
   bool depthwise;       // direct, by the depthwise kernels
   bool grouped;         // direct, forward, several groups a vector
   Packing packing;
+  bool turns;          // Winograd's grad_input: the forward pass of turned()
+  Tiling tiling;       // Winograd's; of split it fills in tasks, shared_floats and scratch_floats
   Split split;         // shared_floats of equal packing, taps and channels: packed weights may be exchanged
   double gflops;       // expected, with `threads` threads
   const char* reason;  // why this algorithm

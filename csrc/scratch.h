@@ -5,7 +5,8 @@
 
 namespace tapwise {
 
-enum class Scratch : int { shared, task };  // packed weights and sums of a call; one task's own
+// Packed weights and sums of a call; a Winograd round's transformed tiles; one task's own.
+enum class Scratch : int { shared, tiles, task };
 
 // At least `floats` floats, valid until this thread asks for the same kind again. Contents are not defined.
 float* scratch(Scratch kind, Index floats);

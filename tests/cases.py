@@ -114,7 +114,9 @@ class Case:
         }
 
     def algorithms(self, direction):
-        return tapwise.plan(self.x_shape, self.w_shape, direction=direction, **self.geometry).possible
+        """Those that sum the products as they stand: test_winograd.py has the others, with a bound of their own."""
+        possible = tapwise.plan(self.x_shape, self.w_shape, direction=direction, **self.geometry).possible
+        return [name for name in possible if not name.startswith("winograd")]
 
 
 DIRECTIONS = ("forward", "grad_input", "grad_weight")

@@ -190,7 +190,12 @@ py::dict plan(const Geometry& g, const std::string& direction, const std::string
   d["algorithm"] = name_of(p.algorithm);
   d["depthwise"] = p.depthwise;
   d["tile"] = py::make_tuple(p.depthwise ? Index{4} : t.tile_pixels, t.panel);
-  d["block"] = py::make_tuple(p.split.rows, p.split.cols, p.split.task_panels);
+  const Tiling& tiling = p.tiling;
+  const bool winograd = p.packing == Packing::winograd;
+  const Index columns =
+      winograd && tiling.blocks > 0 ? tiling.tile_w * (tiling.tiles / tiling.blocks / tiling.rounds) : 0;
+  d["block"] = winograd ? py::make_tuple(tiling.tile_h, columns, tiling.task_panels)
+                        : py::make_tuple(p.split.rows, p.split.cols, p.split.task_panels);
   d["tasks"] = p.split.tasks;
   d["chunks"] = p.split.chunks;
   d["workspace_bytes"] = p.split.scratch_floats * floats;

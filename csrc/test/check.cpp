@@ -102,6 +102,7 @@ void check_call(const std::string& what, const std::vector<Want>& want, ScratchU
   const auto run = [&] {
     std::fill_n(scratch(Scratch::shared, used.shared), used.shared, NAN);
     std::fill_n(scratch(Scratch::task, used.task), used.task, NAN);
+    std::fill_n(scratch(Scratch::tiles, used.tiles), used.tiles, NAN);
     call(alone.data());
   };
   set_thread_count(1);

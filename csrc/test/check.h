@@ -126,7 +126,7 @@ void check_within(const std::string& what, const Array<float>& got, const std::v
 
 // What a call asks of a thread's scratch, in floats.
 struct ScratchUsed {
-  Index shared = 0, task = 0;
+  Index shared = 0, task = 0, tiles = 0;
 };
 
 // Runs call(output) on one thread, whose scratch starts as NaN, then on four threads, which must give the same bits.

@@ -5,6 +5,7 @@
 
 #include "../ops.h"
 #include "check.h"
+#include "winograd.h"
 
 namespace tapwise::test {
 namespace {
@@ -44,6 +45,12 @@ std::vector<Geometry> named_geometries() {
       {"cropped by more than a stride", 1, 2, 3, 1, {1, 12, 11}, {1, 3, 3}, {0, 0, 1}, {0, -5, -3}, {1, 2, 2}},
       {"dilated and strided", 2, 3, 4, 1, {1, 11, 13}, {1, 3, 3}, {0, 3, 3}, {0, 3, 3}, {1, 2, 2}, {1, 3, 3}},
       {"dilation above the input", 1, 3, 4, 1, {1, 4, 3}, {1, 3, 3}, {0, 4, 4}, {0, 4, 4}, {1, 1, 1}, {1, 4, 4}},
+      {"5x5", 2, 9, 18, 1, {1, 6, 11}, {1, 5, 5}, {0, 2, 2}, {0, 2, 2}},
+      {"1x3", 2, 6, 19, 1, {1, 5, 11}, {1, 1, 3}, {0, 0, 1}, {0, 0, 1}},
+      {"3x1", 2, 6, 19, 1, {1, 11, 5}, {1, 3, 1}, {0, 1, 0}, {0, 1, 0}},
+      {"1x5", 1, 3, 9, 1, {1, 4, 17}, {1, 1, 5}, {0, 0, 2}, {0, 0, 2}},
+      {"padded beyond a tile", 1, 3, 4, 1, {1, 5, 6}, {1, 3, 3}, {0, 7, 9}, {0, 8, 10}},
+      {"blocks enough to prefetch", 1, 3, 17, 1, {1, 47, 81}, {1, 3, 3}, {0, 1, 1}, {0, 1, 1}},
       {"stem 7x7 stride 2", 1, 3, 18, 1, {1, 23, 25}, {1, 7, 7}, {0, 3, 3}, {0, 3, 3}, {1, 2, 2}},
       {"15x15", 1, 2, 3, 1, {1, 17, 19}, {1, 15, 15}, {0, 7, 7}, {0, 7, 7}},
       {"(1, l)", 2, 5, 6, 1, {1, 1, 37}, {1, 1, 7}, {0, 0, 3}, {0, 0, 3}},
@@ -265,6 +272,40 @@ void check_geometry(const Options& options, const Geometry& g, Layout layout, Va
   });
 }
 
+// Winograd's passes, with sums of the mass and the roundings of its own domain.
+void check_winograd(const Options& options, const Geometry& g, Layout layout, Values values, Random& random) {
+  const Problem p(g, layout, static_cast<View>(random.between(0, 3)));
+  const Conv s = simplified(p.s);
+  const bool last = layout == Layout::channels_last;
+  if (values == Values::non_finite || refusal(s, Pass::forward, Algorithm::winograd_2x2)) return;
+  const Operands a(p, values, random);
+  const Sums sums(p, a);
+  const auto kind = static_cast<Activation>(random.between(0, 6));
+  const Epilogue e = {a.b.data(), random.one_in(2) ? a.residual.data() : nullptr, kind, 0.3f};
+  const Epilogue e_in = {a.b_in.data(), random.one_in(2) ? a.residual_in.data() : nullptr, kind, 0.3f};
+  const float *x = a.x.data(), *w = a.w.data() + p.w_first, *dy = a.dy.data();
+  for (const Index tile : {2, 4, 6}) {
+    const auto algorithm = static_cast<Algorithm>(static_cast<Index>(Algorithm::winograd) + tile / 2);
+    if (refusal(s, Pass::forward, algorithm)) continue;
+    const Turned back = turned(s);
+    const auto y = want_after(e, winograd_sums(s, tile, x, w, sums.y), false, p.s.co, last ? 1 : s.oh * s.ow);
+    const auto dx = want_after(e_in, winograd_sums(back.s, tile, dy, w + back.w_offset, sums.dx), false, p.s.ci,
+                               last ? 1 : s.ih * s.iw);
+    for_each_level(options, [&](const Table& t) {
+      const std::string what = std::string(t.isa) + " conv " + name_of(algorithm) + " of " + g.name +
+                               (last ? "" : ", channels first") + ", " + name_of(values) + ": ";
+      const auto used = [&](Pass pass) {
+        const Plan plan = plan_conv(s, pass, {algorithm}, t, 1);
+        return ScratchUsed{plan.split.shared_floats, plan.tiling.scratch_floats, plan.tiling.v_floats};
+      };
+      check_call(what + "forward", y, used(Pass::forward),
+                 [&](float* to) { conv_forward(p.s, {algorithm}, x, w, e, to); });
+      check_call(what + "grad_input", dx, used(Pass::grad_input),
+                 [&](float* to) { conv_grad_input(p.s, {algorithm}, dy, w, e_in, to); });
+    });
+  }
+}
+
 void check_grad_bias(const Options& options, Random& random) {
   constexpr Index kShapes[][3] = {{1, 1, 1}, {0, 5, 1}, {3, 5, 1},   {7, 19, 1},    {1100, 33, 1}, {40, 1030, 1},
                                   {2, 3, 1}, {2, 3, 7}, {3, 17, 61}, {1, 2, 20000}, {5, 64, 600}};
@@ -287,7 +328,10 @@ void test_conv(const Options& options) {
   Random random(1);
   for (const Geometry& g : named_geometries())
     for (const Layout layout : {Layout::channels_last, Layout::channels_first})
-      for (const Values values : {Values::whole, not_whole(random)}) check_geometry(options, g, layout, values, random);
+      for (const Values values : {Values::whole, not_whole(random)}) {
+        check_geometry(options, g, layout, values, random);
+        check_winograd(options, g, layout, values, random);
+      }
   for (Index i = 0; i < options.cases; ++i) {
     const Geometry g = random_geometry(i, random);
     const Layout layout = random.one_in(2) ? Layout::channels_last : Layout::channels_first;

@@ -1,0 +1,101 @@
+#include "winograd.h"
+
+namespace tapwise::test {
+namespace {
+
+// The absolute values of A' (outputs, size), G (size, taps) and B' (size, size) of F(outputs, taps).
+struct Line {
+  Index outputs, taps, size;
+  std::vector<double> a, g, b;
+
+  Line(Index m, Index r) : outputs(m), taps(r), size(m + r - 1), a(outputs * size), g(size * taps), b(size * size) {
+    if (size == 1) {
+      a[0] = g[0] = b[0] = 1;
+      return;
+    }
+    std::vector<double> points = {0};
+    const std::vector<double> pairs = size == 4   ? std::vector<double>{1}
+                                      : size == 6 ? std::vector<double>{0.625, 1.5}
+                                                  : std::vector<double>{0.5, 1, 2};
+    for (const double p : pairs) points.insert(points.end(), {p, -p});
+    for (Index i = 0; i < size; ++i) {
+      std::vector<double> product = {1};  // of x - point over the others, lowest power first
+      double scale = 1;
+      for (Index j = 0; j + 1 < size; ++j) {
+        if (j == i) continue;
+        product.insert(product.begin(), 0);
+        for (std::size_t k = 0; k + 1 < product.size(); ++k) product[k] -= points[j] * product[k + 1];
+        if (i + 1 < size) scale *= points[i] - points[j];
+      }
+      const bool infinity = i + 1 == size;
+      for (std::size_t k = 0; k < product.size(); ++k) b[i * size + static_cast<Index>(k)] = std::fabs(product[k]);
+      for (Index k = 0; k < taps; ++k)
+        g[i * taps + k] = infinity ? (k + 1 == taps) : std::fabs(std::pow(points[i], k) / scale);
+      for (Index k = 0; k < outputs; ++k)
+        a[k * size + i] = infinity ? (k + 1 == outputs) : std::fabs(std::pow(points[i], k));
+    }
+  }
+};
+
+// left (rows, m) * middle (m, n) * right' (n, columns)
+std::vector<double> sandwich(const std::vector<double>& left, const std::vector<double>& middle,
+                             const std::vector<double>& right, Index m, Index n) {
+  const Index rows = std::ssize(left) / m, columns = std::ssize(right) / n;
+  std::vector<double> result(rows * columns);
+  for (Index i = 0; i < rows; ++i)
+    for (Index j = 0; j < columns; ++j)
+      for (Index k = 0; k < m; ++k)
+        for (Index l = 0; l < n; ++l) result[i * columns + j] += left[i * m + k] * middle[k * n + l] * right[j * n + l];
+  return result;
+}
+
+// What flushing a subnormal number costs, as a mass.
+constexpr double kFlushed = kTiny / kEpsilon;
+
+}  // namespace
+
+std::vector<Sum> winograd_sums(const Conv& s, Index tile, const float* x, const float* w, std::vector<Sum> sums) {
+  const Line lh(s.kh == 1 ? 1 : tile, s.kh), lw(s.kw == 1 ? 1 : tile, s.kw);
+  const bool last = s.layout == Layout::channels_last;
+  const Index size = lh.size * lw.size, terms = s.ci + 2 * (lh.size + lw.size) + 3;
+  std::vector<std::vector<double>> u;  // (co, ci)
+  for (Index o = 0; o < s.co; ++o)
+    for (Index c = 0; c < s.ci; ++c) {
+      std::vector<double> taps;
+      for (Index i = 0; i < s.kh; ++i)
+        for (Index j = 0; j < s.kw; ++j)
+          taps.push_back(std::fabs(double{w[i * s.w_h + j * s.w_w + c * s.w_ci + o * s.w_co]}));
+      u.push_back(sandwich(lh.g, taps, lw.g, s.kh, s.kw));
+    }
+  for (Index n = 0; n < s.n; ++n)
+    for (Index h = 0; h < s.oh; h += lh.outputs)
+      for (Index v = 0; v < s.ow; v += lw.outputs) {
+        std::vector<std::vector<double>> inputs;
+        for (Index c = 0; c < s.ci; ++c) {
+          std::vector<double> d(size);
+          for (Index i = 0; i < size; ++i) {
+            const Index row = h + i / lw.size - s.pt, column = v + i % lw.size - s.pl;
+            if (row < 0 || row >= s.ih || column < 0 || column >= s.iw) continue;
+            const Index at =
+                last ? ((n * s.ih + row) * s.iw + column) * s.ci + c : ((n * s.ci + c) * s.ih + row) * s.iw + column;
+            d[i] = std::fabs(double{x[at]});
+          }
+          inputs.push_back(sandwich(lh.b, d, lw.b, lh.size, lw.size));
+        }
+        for (Index o = 0; o < s.co; ++o) {
+          std::vector<double> m(size, kFlushed);
+          for (Index c = 0; c < s.ci; ++c)
+            for (Index i = 0; i < size; ++i) m[i] += (inputs[c][i] + kFlushed) * (u[o * s.ci + c][i] + kFlushed);
+          const std::vector<double> y = sandwich(lh.a, m, lw.a, lh.size, lw.size);
+          for (Index i = 0; i < lh.outputs && h + i < s.oh; ++i)
+            for (Index j = 0; j < lw.outputs && v + j < s.ow; ++j) {
+              const Index at = last ? ((n * s.oh + h + i) * s.ow + v + j) * s.co + o
+                                    : ((n * s.co + o) * s.oh + h + i) * s.ow + v + j;
+              sums[at].mass = y[i * lw.outputs + j], sums[at].terms = terms;
+            }
+        }
+      }
+  return sums;
+}
+
+}  // namespace tapwise::test

@@ -1,0 +1,113 @@
+#include "winograd_plan.h"
+
+#include <algorithm>
+#include <utility>
+
+namespace tapwise {
+namespace {
+
+constexpr Index kBlockFloats = 160 * 1024;       // 640 KiB of a 1 MiB L2: a task's v and m, while u streams past
+constexpr Index kRoundFloats = 4 * 1024 * 1024;  // 16 MiB: v of the tiles that are transformed first
+constexpr Index kFusedBlocks = 4;                // fewer are shared out by output channels instead
+constexpr Index kRoundTiles = 2;                 // register tiles of a task's share of a round
+constexpr Index kManyBlocks = 64;  // from here on a task takes kTaskBlocks and prefetches the next one's x
+constexpr Index kTaskBlocks = 4;
+constexpr Index kAlias = 512, kPad = 16;  // floats: steps of multiples of 2 KiB would share few cache sets
+
+// The cost model, of one core. An element of v or m costs as much as so many operations of a product on each axis that
+// is transformed. Weights that stay in the cache, or don't, are read at so many bytes a second.
+constexpr double kTransform = 7.5;
+constexpr double kCached = 97e9, kUncached = 24e9, kCacheBytes = 16 << 20;
+constexpr double kStart = 16;  // a product's start and end cost as much as this many input channels
+
+Index ceil_divide(Index a, Index b) {
+  return (a + b - 1) / b;
+}
+
+double weight_seconds(Index floats) {
+  const double bytes = static_cast<double>(floats) * sizeof(float);
+  return bytes / (bytes > kCacheBytes ? kUncached : kCached);
+}
+
+// v of a round for all to read, its tiles shared out by output channels too.
+void cut_rounds(Tiling& g, const Table& t) {
+  g.fused = false;
+  g.rounds = std::max<Index>(1, ceil_divide(g.tiles * g.v_tile * g.frequencies, kRoundFloats));
+  const Index tiles = ceil_divide(g.tiles, g.rounds);
+  g.input_blocks = tiles;
+  g.blocks = std::max<Index>(1, ceil_divide(tiles, kRoundTiles * t.tile_pixels));
+  g.task_panels = 1;
+}
+
+}  // namespace
+
+Turned turned(const Conv& s) {
+  Conv t = s;
+  std::swap(t.ci, t.co), std::swap(t.w_ci, t.w_co);
+  std::swap(t.id, t.od), std::swap(t.ih, t.oh), std::swap(t.iw, t.ow);
+  t.pt = s.kh - 1 - s.pt, t.pl = s.kw - 1 - s.pl;
+  t.w_h = -s.w_h, t.w_w = -s.w_w;
+  return {t, (s.kh - 1) * s.w_h + (s.kw - 1) * s.w_w};
+}
+
+const char* winograd_refusal(const Conv& s, Index tile) {
+  if (s.id != 1 || s.od != 1 || s.kd != 1) return "it has one or two spatial dimensions";
+  if (s.groups != 1) return "groups must be 1";
+  if (s.sh != 1 || s.sw != 1) return "strides must be 1";
+  if ((s.dil_h != 1 && s.kh > 1) || (s.dil_w != 1 && s.kw > 1)) return "dilation must be 1";
+  const Index taps = std::max(s.kh, s.kw);
+  if ((s.kh != taps && s.kh != 1) || (s.kw != taps && s.kw != 1) || (taps != 3 && taps != 5))
+    return "the kernel must have 3 or 5 taps on each axis, or 1 on one of them";
+  if (taps == 5 && tile != 2) return "5 taps have tiles of 2 outputs alone";
+  return nullptr;
+}
+
+Tiling tile_winograd(const Conv& s, Index tile, const Table& t) {
+  Tiling g{};
+  g.tile_h = s.kh == 1 ? 1 : tile;
+  g.tile_w = s.kw == 1 ? 1 : tile;
+  const Index size_h = g.tile_h + s.kh - 1, size_w = g.tile_w + s.kw - 1;
+  g.frequencies = size_h * size_w;
+  g.rows = ceil_divide(s.oh, g.tile_h);
+  g.cols = ceil_divide(s.ow, g.tile_w);
+  g.tiles = s.n * g.rows * g.cols;
+  g.panels = g.task_panels = ceil_divide(s.co, t.panel);
+  g.packed_floats = g.panels * g.frequencies * s.ci * t.panel;
+  g.v_tile = ceil_divide(s.ci, t.lanes) * t.lanes;
+  if (g.v_tile % kAlias == 0) g.v_tile += kPad;
+
+  g.rounds = 1;
+  g.blocks = ceil_divide(g.tiles, t.tile_pixels);
+  g.task_blocks = g.blocks >= kManyBlocks ? kTaskBlocks : 1;
+  g.fused = g.frequencies * t.tile_pixels * (g.v_tile + t.panel) <= kBlockFloats && g.blocks >= kFusedBlocks;
+  if (!g.fused) cut_rounds(g, t);
+
+  const Index round_tiles = ceil_divide(g.tiles, g.rounds);
+  const Index block_tiles = ceil_divide(round_tiles, std::max<Index>(1, g.blocks));
+  g.v_frequency = (g.fused ? block_tiles : round_tiles) * g.v_tile + kPad;
+  g.m_frequency = block_tiles * t.panel + kPad;
+  g.v_floats = g.frequencies * g.v_frequency;
+  const Index run_w = std::min(block_tiles, g.cols) * g.tile_w;
+  const Index strip_in = size_h * (run_w + s.kw - 1) * t.lanes, strip_out = 2 * g.tile_h * run_w * t.lanes;
+  g.scratch_floats = (g.fused ? g.v_floats : 0) + g.frequencies * g.m_frequency + std::max(strip_in, strip_out) + kPad;
+  return g;
+}
+
+Index output_tasks(const Tiling& g) {
+  return g.blocks * ceil_divide(g.panels, g.task_panels);
+}
+
+double winograd_seconds(const Conv& s, const Tiling& g, double flops) {
+  const double elements = static_cast<double>(g.frequencies * g.tiles);
+  const double ci = static_cast<double>(s.ci), co = static_cast<double>(s.co);
+  const int axes = s.kh == 1 || s.kw == 1 ? 1 : 2;
+  const double products = 2 * (ci + kStart) * co, transforms = kTransform * axes * (ci + co);
+  return elements * (products + transforms) / flops + weight_seconds(g.packed_floats);
+}
+
+double direct_seconds(const Conv& s, double flops) {
+  const double outputs = static_cast<double>(s.n * s.oh * s.ow * s.co), terms = static_cast<double>(s.kh * s.kw * s.ci);
+  return 2 * outputs * (terms + kStart) / flops + weight_seconds(s.kh * s.kw * s.ci * s.co);
+}
+
+}  // namespace tapwise

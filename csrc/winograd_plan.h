@@ -1,0 +1,28 @@
+// winograd_plan.h — decision 2 for Winograd: which convolutions it can do, what they cost and how they are cut.
+#pragma once
+
+#include "isa.h"
+
+namespace tapwise {
+
+// The input gradient of s as a forward convolution: of dy, by w turned round, which begins at w + w_offset.
+struct Turned {
+  Conv s;
+  Index w_offset;
+};
+Turned turned(const Conv& s);
+
+// nullptr if F(tile, taps) can do the forward pass of s, else the reason why not. s must be simplified.
+const char* winograd_refusal(const Conv& s, Index tile);
+
+// For a convolution that isn't refused.
+Tiling tile_winograd(const Conv& s, Index tile, const Table&);
+
+// Tasks of one round's output.
+Index output_tasks(const Tiling&);
+
+// Of one core that does `flops` operations a second on long sums.
+double winograd_seconds(const Conv& s, const Tiling&, double flops);
+double direct_seconds(const Conv& s, double flops);
+
+}  // namespace tapwise

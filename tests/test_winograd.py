@@ -1,0 +1,240 @@
+"""Winograd's convolution against the float64 reference, within the bound of its own domain."""
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+import tapwise
+from cases import CASES, Case
+from close import Fenced, assert_within, bound, fenced_copy
+from engines import NATIVE
+from exact import exact
+from winograd_mass import winograd, winograd_terms
+
+ALGORITHMS = {"winograd-2x2": 2, "winograd-4x4": 4, "winograd-6x6": 6}
+
+# Tiles of 2, 4 and 6 outputs; register tiles of 6, 12 or 14 tiles; vectors of 4, 8 or 16 channels, panels of two.
+OWN = [
+    *(Case(f"{h} x {w} outputs", (2, h, w, 3), (3, 3), 5, padding=1) for h, w in ((1, 7), (5, 4), (6, 13), (8, 12))),
+    *(Case(f"ci = {c}, co = {34 - c}", (1, 5, 6, c), (3, 3), 34 - c, padding=1) for c in (1, 15, 16, 17, 31, 33)),
+    Case("more tiles than a block", (3, 19, 23, 5), (3, 3), 3, padding=1),
+    Case("blocks enough to prefetch", (2, 47, 93, 3), (3, 3), 17, padding=1),
+    Case("several panels of output channels", (2, 9, 10, 19), (3, 3), 97, padding=1),
+    Case("channels that share cache sets", (1, 6, 7, 512), (3, 3), 33, padding=1),
+    Case("5x5", (2, 9, 12, 7), (5, 5), 18, padding=2),
+    Case("5x5, kernel larger than the input", (1, 2, 3, 4), (5, 5), 6, padding=3),
+    Case("1x3", (2, 5, 11, 6), (1, 3), 19, padding=((0, 0), (1, 1))),
+    Case("3x1", (2, 11, 5, 6), (3, 1), 19, padding=((1, 1), (0, 0))),
+    Case("3x1, padded on both axes", (1, 6, 3, 5), (3, 1), 4, padding=1),
+    Case("1x5", (1, 4, 17, 3), (1, 5), 9, padding=((0, 0), (2, 2))),
+    Case("5x1", (1, 17, 4, 3), (5, 1), 9, padding=((2, 2), (0, 0))),
+    Case("1-D, long", (2, 500, 9), (3,), 20, padding=1),
+    Case("1-D, five taps, causal", (3, 29, 8), (5,), 7, padding="causal"),
+    Case("padded beyond a tile", (1, 5, 6, 3), (3, 3), 4, padding=((7, 8), (9, 10))),
+    Case("padding on one side", (1, 7, 9, 5), (3, 3), 6, padding=((2, 0), (0, 3))),
+    Case("cropped", (2, 11, 12, 4), (3, 3), 7, padding=((0, -2), (1, -3))),
+]
+FIT = [case for case in CASES if case.groups == 1 and set(case.k) <= {1, 3, 5}]
+
+
+def possible(case, direction="forward"):
+    """The Winograd algorithms that native offers for a case."""
+    with NATIVE[0].use():
+        every = tapwise.plan(case.x_shape, case.w_shape, direction=direction, **case.geometry).possible
+    return [name for name in every if name in ALGORITHMS]
+
+
+both = [replace(case, data_format=layout) for layout in ("channels_last", "channels_first") for case in OWN]
+TESTED = [case for case in [*both, *FIT] if NATIVE and possible(case)]
+every_case = pytest.mark.parametrize("case", TESTED, ids=str)
+
+
+def on_channels(case, b):
+    return b if case.data_format == "channels_last" else b.reshape(-1, *[1] * len(case.k))
+
+
+@pytest.mark.parametrize("case", TESTED, ids=str)
+def test_the_transforms_are_exact(case, rng):
+    """What the bounds below come from, in float64: the matrices give a convolution."""
+    x, w, *_ = case.arrays(rng)
+    want, _ = exact(tapwise.conv, x, w, **case.geometry)
+    for algorithm in possible(case):
+        tile = ALGORITHMS[algorithm]
+        got, mass = (winograd(case, x, w, tile, mass=mass) for mass in (False, True))
+        assert_within(got, want, mass, winograd_terms(case, tile), label=algorithm)
+
+
+@every_case
+@pytest.mark.parametrize("native", NATIVE, ids=str)
+def test_forward(case, native, rng):
+    x, w, b, _ = case.arrays(rng)
+    want, _ = exact(tapwise.conv, x, w, b, **case.geometry)
+    for algorithm in possible(case):
+        tile = ALGORITHMS[algorithm]
+        mass = winograd(case, x, w, tile, mass=True) + np.abs(on_channels(case, b))
+        fenced = [fenced_copy(a, offset) for offset, a in enumerate((x, w, b), 1)]
+        out = Fenced(case.y_shape, offset=3)
+        with native.use():
+            tapwise.conv(*fenced, algorithm=algorithm, out=out.array, **case.geometry)
+        out.assert_intact(algorithm)
+        assert_within(out.array, want, mass, winograd_terms(case, tile) + 1, label=algorithm)
+
+
+def turned(case, w):
+    """The convolution of dy that grad_input is, and its weights: turned round, channels exchanged."""
+    spatial = tuple(range(len(case.k))) if case.data_format == "channels_last" else tuple(range(2, w.ndim))
+    outputs = (1, *case.outputs)[-len(case.k) :]
+    pads = []
+    for size, k, (before, _), out in zip(case.x[1:-1], case.k, case.pads, outputs, strict=True):
+        pads.append((k - 1 - before, size - out + before))
+    back = replace(case, x=(case.x[0], *outputs, case.co), co=case.ci, padding=tuple(pads))
+    axes = (-2, -1) if case.data_format == "channels_last" else (0, 1)
+    return back, np.swapaxes(np.flip(w, spatial), *axes)
+
+
+@every_case
+@pytest.mark.parametrize("native", NATIVE, ids=str)
+def test_grad_input(case, native, rng):
+    _, w, _, dy = case.arrays(rng)
+    want, _ = exact(tapwise.conv_grad_input, dy, w, case.x_shape, **case.geometry)
+    back, w_back = turned(case, w)
+    for algorithm in possible(case, "grad_input"):
+        tile = ALGORITHMS[algorithm]
+        out = Fenced(case.x_shape, offset=1)
+        with native.use():
+            tapwise.conv_grad_input(
+                fenced_copy(dy, 2), w, case.x_shape, algorithm=algorithm, out=out.array, **case.geometry
+            )
+        out.assert_intact(algorithm)
+        mass = winograd(back, dy, w_back, tile, mass=True)
+        assert_within(out.array, want, mass, winograd_terms(back, tile), label=algorithm)
+
+
+some_cases = pytest.mark.parametrize(
+    "case",
+    [
+        case
+        for case in TESTED
+        if case.name in ("more tiles than a block", "several panels of output channels", "5x5", "3x1", "1-D, long")
+    ],
+    ids=str,
+)
+
+
+@some_cases
+@pytest.mark.parametrize("kind", ["relu", "leaky_relu", "gelu"])
+@pytest.mark.parametrize("native", NATIVE, ids=str)
+def test_epilogue(case, kind, native, rng):
+    """activation(conv(x, w) + b + residual), the same to a few roundings as each step on its own."""
+    x, w, b, residual = case.arrays(rng)
+    for algorithm in possible(case):
+        tile = ALGORITHMS[algorithm]
+        mass = winograd(case, x, w, tile, mass=True) + np.abs(on_channels(case, b)) + np.abs(residual)
+        want = exact(tapwise.conv, x, w, b, **case.geometry)[0] + residual
+        with tapwise.backend.use("reference"):
+            want = getattr(tapwise, kind)(want)
+        with native.use():
+            y = tapwise.conv(x, w, b, activation=kind, residual=residual, algorithm=algorithm, **case.geometry)
+        # No slope is above 1.13; gelu rounds its own value by up to 5.25 units.
+        assert_within(y, want, 1.13 * mass + np.abs(want), winograd_terms(case, tile) + 8, label=algorithm)
+
+
+@some_cases
+@pytest.mark.parametrize("native", NATIVE, ids=str)
+def test_bits_depend_on_nothing_else(case, native, rng):
+    """The same with packed weights, with any number of threads, and for an image alone."""
+    x, w, b, _ = case.arrays(rng)
+    for algorithm in possible(case):
+        options = {"algorithm": algorithm, **case.geometry}
+        with native.use():
+            with tapwise.threads.set(1):
+                y = tapwise.conv(x, w, b, **options)
+            with tapwise.threads.set(3):
+                np.testing.assert_array_equal(tapwise.conv(x, w, b, **options), y, err_msg=algorithm)
+            packed = tapwise.pack(w, x_shape=case.x_shape, **options)
+            np.testing.assert_array_equal(tapwise.conv(x, packed, b, **case.geometry), y, err_msg=algorithm)
+            np.testing.assert_array_equal(tapwise.conv(x[:1], w, b, **options), y[:1], err_msg=algorithm)
+
+
+@pytest.mark.parametrize("native", NATIVE, ids=str)
+def test_whole_numbers_by_2x2_are_exact(native, rng):
+    """Its points are 0, 1 and -1, so weights are divided by 4 at most: a misplaced term shows."""
+    for case in TESTED:
+        if set(case.k) <= {1, 3}:
+            x, w, b, _ = case.integers(rng)
+            want, _ = exact(tapwise.conv, x, w, b, **case.geometry)
+            with native.use():
+                y = tapwise.conv(x, w, b, algorithm="winograd-2x2", **case.geometry)
+            np.testing.assert_array_equal(y, want, err_msg=str(case))
+
+
+@pytest.mark.parametrize("native", NATIVE, ids=str)
+@pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
+def test_nan_spreads_over_its_tiles_only(native, data_format, rng):
+    """Outputs whose window holds the NaN are NaN; of the others only those whose tile reads it may be."""
+    case = Case("", (1, 14, 17, 5), (3, 3), 20, padding=1, data_format=data_format)
+    x, w, *_ = case.arrays(rng)
+    h, v = 6, 9
+    x[(0, h, v, 2) if data_format == "channels_last" else (0, 2, h, v)] = np.nan
+    for algorithm, tile in ALGORITHMS.items():
+        with native.use():
+            y = tapwise.conv(x, w, algorithm=algorithm, **case.geometry)
+        y = y if data_format == "channels_last" else np.moveaxis(y, 1, -1)
+        rows, columns = ({o for o in range(size) if o // tile * tile - 1 <= at <= o // tile * tile + tile}
+                         for size, at in ((14, h), (17, v)))  # fmt: skip
+        tiles = np.zeros((14, 17), bool)
+        tiles[np.ix_(sorted(rows), sorted(columns))] = True
+        nan = np.isnan(y[0])
+        assert nan[h - 1 : h + 2, v - 1 : v + 2].all(), algorithm
+        assert not nan[~tiles].any(), algorithm
+
+
+@pytest.mark.parametrize("native", NATIVE, ids=str)
+def test_accuracy_decides_what_auto_may_choose(native):
+    """strict sums products as they stand; the 6x6 tiles, whose error is larger, are for fast alone."""
+    shapes = {(n, size, size, c) for n in (1, 16) for size in (7, 28, 112) for c in (3, 64, 512)}
+    chosen = {accuracy: set() for accuracy in ("strict", "default", "fast")}
+    with native.use():
+        for shape in shapes:
+            for accuracy, names in chosen.items():
+                w_shape = (3, 3, shape[-1], 64)
+                names.add(tapwise.plan(shape, w_shape, padding="same", accuracy=accuracy).algorithm)
+        for accuracy in chosen:
+            assert (
+                tapwise.plan((1, 8, 8, 4), (3, 3, 4, 4), algorithm="winograd", accuracy=accuracy).algorithm
+                in ALGORITHMS
+            )
+    assert chosen["strict"] == {"direct"}
+    assert chosen["default"] <= {"direct", "winograd-2x2", "winograd-4x4"}
+    assert "winograd-4x4" in chosen["default"]
+
+
+@pytest.mark.parametrize(
+    ("x_shape", "w_shape", "options", "why"),
+    [
+        ((1, 8, 8, 4), (3, 3, 4, 4), {"strides": 2}, "strides must be 1"),
+        ((1, 8, 8, 4), (3, 3, 4, 4), {"dilation": (1, 2)}, "dilation must be 1"),
+        ((1, 8, 8, 4), (3, 3, 2, 4), {}, "groups must be 1"),
+        ((1, 8, 8, 4), (1, 1, 4, 4), {}, "3 or 5 taps"),
+        ((1, 8, 8, 4), (3, 5, 4, 4), {}, "3 or 5 taps"),
+        ((1, 8, 8, 8, 4), (3, 3, 3, 4, 4), {}, "one or two spatial dimensions"),
+        ((1, 8, 8, 4), (5, 5, 4, 4), {"algorithm": "winograd-4x4"}, "tiles of 2 outputs alone"),
+        ((1, 8, 8, 4), (3, 3, 4, 4), {"direction": "grad_weight"}, "no weight gradient"),
+    ],
+)
+def test_refuses_with_a_reason(x_shape, w_shape, options, why):
+    with NATIVE[0].use(), pytest.raises(ValueError, match=f"winograd.* can't: .*{why}"):
+        tapwise.plan(x_shape, w_shape, **{"algorithm": "winograd", **options})
+
+
+def test_bound_is_sharp_enough(rng):
+    """One of nine taps left out is outside the bound."""
+    case = Case("", (1, 12, 12, 16), (3, 3), 8, padding=1)
+    x, w, *_ = case.arrays(rng)
+    want, _ = exact(tapwise.conv, x, w, **case.geometry)
+    w[1, 2] = 0
+    short, _ = exact(tapwise.conv, x, w, **case.geometry)
+    for tile in ALGORITHMS.values():
+        allowed = bound(winograd(case, x, w, tile, mass=True), winograd_terms(case, tile))
+        assert np.median(np.abs(short - want) / allowed) > 10

@@ -1,0 +1,77 @@
+"""Winograd's convolution in float64, and what bounds its error: the sum of its terms' sizes in its own domain.
+
+    y = A'[(G w G') . (B' x B)]A,  mass = |A'|[(|G| |w| |G'|) . (|B'| |x| |B|)]|A|
+
+A zero window beside a large pixel has no mass of its own; its tile's products have.
+"""
+
+from functools import cache
+
+import numpy as np
+
+# Points besides 0 and infinity, by the number of all of them: each stands for +p and -p.
+POINTS = {4: (1.0,), 6: (0.625, 1.5), 8: (0.5, 1.0, 2.0)}
+
+
+@cache
+def matrices(outputs, taps):
+    """A' (outputs, size), G (size, taps), B' (size, size) of F(outputs, taps) from its points, size = all of them."""
+    size = outputs + taps - 1
+    if size == 1:
+        return np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1))
+    finite = np.array([0.0, *(sign * p for p in POINTS[size] for sign in (1, -1))])
+    a, g, b = np.zeros((outputs, size)), np.zeros((size, taps)), np.zeros((size, size))
+    for i, point in enumerate(finite):
+        others = np.delete(finite, i)
+        a[:, i] = point ** np.arange(outputs)
+        g[i] = point ** np.arange(taps) / np.prod(point - others)
+        b[i, :-1] = np.poly(others)[::-1]
+    a[-1, -1] = g[-1, -1] = 1
+    b[-1] = np.poly(finite)[::-1]
+    return a, g, b
+
+
+def pad_or_crop(x, axis, before, size):
+    """size elements from -before on, zeros where x has none."""
+    x = np.take(x, np.arange(max(0, -before), min(x.shape[axis], size - before)), axis)
+    pads = [(0, 0)] * x.ndim
+    before = max(0, before)
+    pads[axis] = (before, size - before - x.shape[axis])
+    return np.pad(x, pads)
+
+
+def in_two_dimensions(case, x, w):
+    """Channels-last x and w of a one- or two-dimensional case with a height and a width, and its padding before."""
+    if case.data_format == "channels_first":
+        x, w = np.moveaxis(x, 1, -1), np.moveaxis(w, (0, 1), (-1, -2))
+    before = [pads[0] for pads in case.pads]
+    if len(case.k) == 1:
+        x, w, before = x[:, None], w[None], [0, *before]
+    return x, w, before
+
+
+def winograd(case, x, w, tile, *, mass=False):
+    """conv(x, w) of a case by F(tile, taps) on each axis that has taps; with mass, the mass."""
+    x, w, before = in_two_dimensions(case, x.astype(np.float64), w.astype(np.float64))
+    (ah, gh, bh), (aw, gw, bw) = (matrices(1 if taps == 1 else tile, taps) for taps in w.shape[:2])
+    if mass:
+        x, w, ah, gh, bh, aw, gw, bw = (np.abs(a) for a in (x, w, ah, gh, bh, aw, gw, bw))
+    outputs = case.outputs if len(case.k) == 2 else (1, *case.outputs)
+    for axis, a, out, pad in zip((1, 2), (ah, aw), outputs, before, strict=True):
+        x = pad_or_crop(x, axis, pad, (-(-out // len(a)) - 1) * len(a) + a.shape[1])
+    windows = np.lib.stride_tricks.sliding_window_view(x, (ah.shape[1], aw.shape[1]), (1, 2))
+    tiles = windows[:, :: len(ah), :: len(aw)]  # (n, rows, cols, ci, height, width)
+    v = np.einsum("ai,bj,nrkcij->nrkabc", bh, bw, tiles, optimize=True)
+    u = np.einsum("ai,bj,ijco->abco", gh, gw, w, optimize=True)
+    m = np.einsum("nrkabc,abco->nrkabo", v, u, optimize=True)
+    y = np.einsum("ia,jb,nrkabo->nrikjo", ah, aw, m, optimize=True)
+    n, rows, _, cols, _, co = y.shape
+    y = y.reshape(n, rows * len(ah), cols * len(aw), co)[:, : outputs[0], : outputs[1]]
+    y = y.reshape(n, *case.outputs, co)
+    return np.moveaxis(y, -1, 1) if case.data_format == "channels_first" else y
+
+
+def winograd_terms(case, tile):
+    """Roundings on the way from x and w to an output: the channels' sum, both transforms of x and of y, and w's one."""
+    points = sum(1 if taps == 1 else tile + taps - 1 for taps in case.k)
+    return case.ci + 2 * points + 3
