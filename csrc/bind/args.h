@@ -16,9 +16,55 @@ namespace tapwise {
 
 namespace py = pybind11;
 
-using Array = py::array_t<float, py::array::c_style>;  // bind every one with noconvert()
-using StridedArray = py::array_t<float, 0>;
-using IndexArray = py::array_t<std::int32_t, py::array::c_style>;
+// An array argument, as it is: the caller's for the length of a call. pybind11's own array_t makes an empty array of
+// NumPy's for each argument first, 50 ns.
+class ArrayArgument {
+ public:
+  Index ndim() const { return proxy()->nd; }
+  Index shape(Index axis) const { return proxy()->dimensions[axis]; }
+  Index strides(Index axis) const { return proxy()->strides[axis]; }  // in bytes
+  Index size() const {
+    Index product = 1;
+    for (Index i = 0; i < ndim(); ++i) product *= shape(i);
+    return product;
+  }
+
+ protected:
+  bool load(py::handle object, char kind, py::ssize_t itemsize, bool contiguous) {
+    if (!py::isinstance<py::array>(object)) return false;
+    array_ = object;
+    const auto type = py::reinterpret_borrow<py::dtype>(proxy()->descr);
+    return type.kind() == kind && type.itemsize() == itemsize && type.byteorder() == '=' &&
+           (!contiguous || (proxy()->flags & py::array::c_style));
+  }
+  void* memory() const { return proxy()->data; }
+  void need_writeable() const {
+    if (!(proxy()->flags & py::detail::npy_api::NPY_ARRAY_WRITEABLE_))
+      throw std::invalid_argument("an output must be writeable");
+  }
+
+ private:
+  const py::detail::PyArray_Proxy* proxy() const { return py::detail::array_proxy(array_.ptr()); }
+
+  py::handle array_;
+};
+
+template <class T, bool kContiguous>
+class TypedArray : public ArrayArgument {
+ public:
+  bool load(py::handle object) {
+    return ArrayArgument::load(object, std::is_floating_point_v<T> ? 'f' : 'i', sizeof(T), kContiguous);
+  }
+  const T* data() const { return static_cast<const T*>(memory()); }
+  T* mutable_data() const {
+    need_writeable();
+    return static_cast<T*>(memory());
+  }
+};
+
+using Array = TypedArray<float, true>;
+using StridedArray = TypedArray<float, false>;
+using IndexArray = TypedArray<std::int32_t, true>;
 using Sizes = std::vector<Index>;
 
 inline std::string text(const Sizes& sizes) {
@@ -27,13 +73,16 @@ inline std::string text(const Sizes& sizes) {
   return s + ")";
 }
 
-inline Sizes shape_of(const py::array& a) {
-  return Sizes(a.shape(), a.shape() + a.ndim());
+inline Sizes shape_of(const ArrayArgument& a) {
+  Sizes sizes;
+  for (Index i = 0; i < a.ndim(); ++i) sizes.push_back(a.shape(i));
+  return sizes;
 }
 
-inline void need_shape(const py::array& a, const Sizes& want, const char* name) {
-  const Sizes got = shape_of(a);
-  if (got != want) throw std::invalid_argument(std::string(name) + " must be " + text(want) + ", got " + text(got));
+inline void need_shape(const ArrayArgument& a, const Sizes& want, const char* name) {
+  bool same = a.ndim() == static_cast<Index>(want.size());
+  for (Index i = 0; same && i < a.ndim(); ++i) same = a.shape(i) == want[static_cast<std::size_t>(i)];
+  if (!same) throw std::invalid_argument(std::string(name) + " must be " + text(want) + ", got " + text(shape_of(a)));
 }
 
 inline const float* pointer(const std::optional<Array>& a) {
@@ -47,3 +96,15 @@ void bind_pool(py::module_&);
 void bind_nn(py::module_&);
 
 }  // namespace tapwise
+
+namespace pybind11::detail {
+
+template <class T, bool kContiguous>
+struct type_caster<tapwise::TypedArray<T, kContiguous>> {
+  using Typed = tapwise::TypedArray<T, kContiguous>;
+  PYBIND11_TYPE_CASTER(Typed, const_name("numpy.ndarray"));
+
+  bool load(handle object, bool) { return value.load(object); }
+};
+
+}  // namespace pybind11::detail

@@ -48,7 +48,7 @@ struct Geometry {
     }
   }
 
-  Conv with_strides(const py::array& w) const {
+  Conv with_strides(const ArrayArgument& w) const {
     Conv c = s;
     const auto rank = static_cast<Index>(w_shape.size()) - 2;
     const bool last = s.layout == Layout::channels_last;

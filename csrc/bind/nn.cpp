@@ -6,7 +6,7 @@
 namespace tapwise {
 namespace {
 
-void need_same(const py::array& a, const py::array& b, const char* name) {
+void need_same(const ArrayArgument& a, const ArrayArgument& b, const char* name) {
   need_shape(a, shape_of(b), name);
 }
 

@@ -6,7 +6,6 @@ Each function hands its arrays to the extension, which checks what memory safety
 from __future__ import annotations
 
 import os
-from functools import lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -21,10 +20,13 @@ name = "native"
 dtypes = (np.dtype(np.float32),)
 
 
-@lru_cache(maxsize=4096)
 def _conv(g: ConvGeometry) -> _core.Geometry:
-    before = [pair[0] for pair in g.padding]
-    return _core.Geometry(g.x_shape, g.w_shape, g.y_shape, g.strides, before, g.dilation, g.groups, g.channels_last)
+    if g.native is None:
+        before = [pair[0] for pair in g.padding]
+        shapes = g.x_shape, g.w_shape, g.y_shape
+        g.native = _core.Geometry(*shapes, g.strides, before, g.dilation, g.groups, g.channels_last)
+    made: _core.Geometry = g.native
+    return made
 
 
 def conv(
@@ -77,13 +79,15 @@ def conv_grad_bias(dy: Array, db: Array, channels_last: bool) -> None:
     _core.conv_grad_bias(dy, db, channels_last)
 
 
-@lru_cache(maxsize=4096)
 def _pooling(p: PoolGeometry) -> _core.Pooling:
-    before, after = zip(*p.padding, strict=True)
-    return _core.Pooling(
-        p.x_shape, p.y_shape, p.size, p.strides, before, after, p.dilation,
-        p.count_include_pad, p.adaptive, p.channels_last,
-    )  # fmt: skip
+    if p.native is None:
+        before, after = zip(*p.padding, strict=True)
+        p.native = _core.Pooling(
+            p.x_shape, p.y_shape, p.size, p.strides, before, after, p.dilation,
+            p.count_include_pad, p.adaptive, p.channels_last,
+        )  # fmt: skip
+    made: _core.Pooling = p.native
+    return made
 
 
 def max_pool(x: Array, y: Array, indices: Array | None, p: PoolGeometry) -> None:

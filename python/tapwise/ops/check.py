@@ -4,6 +4,7 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
+from numpy import may_share_memory, ndarray
 
 from .geometry import Shape
 
@@ -18,12 +19,12 @@ ALPHA = {"leaky_relu": 0.2, "elu": 1.0}
 
 def as_array(x: Any, name: str) -> Array:
     """x itself, or its memory as a NumPy array: through DLPack, else the buffer protocol. Never a copy."""
-    if type(x) is np.ndarray:
+    if type(x) is ndarray:
         return x
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name} must not be a masked array, got {type(x).__name__}")
-    if isinstance(x, np.ndarray):
-        return x.view(np.ndarray)
+    if isinstance(x, ndarray):
+        return x.view(ndarray)
     try:
         return np.from_dlpack(x) if hasattr(x, "__dlpack__") else np.asarray(memoryview(x))
     except (TypeError, BufferError, RuntimeError) as error:
@@ -54,22 +55,20 @@ def refuse_unaligned(x: Array, name: str) -> None:
 
 def source(x: Any, name: str, dtypes: tuple[DType, ...]) -> Array:
     """The array that sets the float type of a call: contiguous, of one of dtypes."""
-    array = as_array(x, name)
-    dtype = array.dtype
-    if dtype is not dtypes[0]:
-        refuse_dtype(name, dtype, *dtypes)
+    array = x if type(x) is ndarray else as_array(x, name)
+    if array.dtype is not dtypes[0]:
+        refuse_dtype(name, array.dtype, *dtypes)
     flags = array.flags
-    if not (flags.c_contiguous and flags.aligned):
+    if not (flags.carray or (flags.c_contiguous and flags.aligned)):
         refuse_layout(array, name)
     return array
 
 
 def weight(w: Any, *dtypes: DType) -> Array:
     """Any view, of one of dtypes."""
-    array = as_array(w, "w")
-    given = array.dtype
-    if given is not dtypes[0]:
-        refuse_dtype("w", given, *dtypes)
+    array = w if type(w) is ndarray else as_array(w, "w")
+    if array.dtype is not dtypes[0]:
+        refuse_dtype("w", array.dtype, *dtypes)
     if not array.flags.aligned:
         refuse_unaligned(array, "w")
     return array
@@ -83,13 +82,16 @@ def shaped(x: Any, name: str, shape: Shape, dtype: DType) -> Array:
     return array
 
 
-def written(x: Any, name: str, shape: Shape, dtype: DType, /, **inputs: Any) -> Array:
-    """An array to write to: contiguous, of exactly this shape and type, apart from the memory of the input arrays."""
+def written(x: Any, name: str, shape: Shape, dtype: DType, /, **inputs: Array | None) -> Array:
+    """An array to write to: contiguous, of exactly this shape and type, apart from the memory of the inputs."""
     array = shaped(x, name, shape, dtype)
     if not array.flags.writeable:
         raise ValueError(f"{name} must be writeable, got a read-only array")
+    owner = array.flags.owndata
     for other, given in inputs.items():
-        if isinstance(given, np.ndarray) and np.may_share_memory(array, given):
+        if given is None or (owner and given.base is None and given is not array):
+            continue  # no view, so it has none of the memory that array owns; asking NumPy takes 0.2 us
+        if may_share_memory(array, given):
             raise ValueError(f"{name} must not overlap {other}, got memory of both")
     return array
 
@@ -99,7 +101,7 @@ def elementwise(out: Any, x: Array, /, **inputs: Array | None) -> Array:
     if out is None:
         return np.empty(x.shape, x.dtype)
     y = written(out, "out", x.shape, x.dtype, **inputs)
-    if np.may_share_memory(y, x) and y.ctypes.data != x.ctypes.data:
+    if may_share_memory(y, x) and y.ctypes.data != x.ctypes.data:
         raise ValueError("out must be x or apart from it, got memory that overlaps in part")
     return y
 

@@ -53,8 +53,9 @@ def conv(
     dtype = x.dtype
     w = array_or_packed(w, dtype)
     g = conv_geometry(x.shape, w.shape, strides, padding, dilation, groups, data_format)
+    weights = w
     if type(w) is PackedWeights:
-        algorithm, w = w.algorithm, w.used_for(g, "forward", algorithm, accuracy, backend)
+        weights, algorithm, w = w.used_for(g, "forward", algorithm, accuracy, backend), w.algorithm, None
     y_shape = g.y_shape
     if b is not None:
         b = shaped(b, "b", (y_shape[-1] if g.channels_last else y_shape[1],), dtype)
@@ -65,7 +66,9 @@ def conv(
         y = np.empty(y_shape, dtype)
     else:
         y = written(out, "out", y_shape, dtype, x=x, w=w, b=b, residual=residual)
-    backend.conv(x, w, b, y, g, algorithm=algorithm, accuracy=accuracy, activation=kind, alpha=slope, residual=residual)
+    backend.conv(
+        x, weights, b, y, g, algorithm=algorithm, accuracy=accuracy, activation=kind, alpha=slope, residual=residual
+    )
     return y
 
 
@@ -93,12 +96,13 @@ def conv_grad_input(
     dy = source(dy, "dy", backend.dtypes)
     w = array_or_packed(w, dy.dtype)
     g = conv_geometry(x_shape, w.shape, strides, padding, dilation, groups, data_format)
+    weights = w
     if type(w) is PackedWeights:
-        algorithm, w = w.algorithm, w.used_for(g, "grad_input", algorithm, accuracy, backend)
+        weights, algorithm, w = w.used_for(g, "grad_input", algorithm, accuracy, backend), w.algorithm, None
     if dy.shape != g.y_shape:
         raise ValueError(f"dy must have shape {g.y_shape}, got {dy.shape}")
     dx = np.empty(g.x_shape, dy.dtype) if out is None else written(out, "out", g.x_shape, dy.dtype, dy=dy, w=w)
-    backend.conv_grad_input(dy, w, dx, g, algorithm=algorithm, accuracy=accuracy)
+    backend.conv_grad_input(dy, weights, dx, g, algorithm=algorithm, accuracy=accuracy)
     return dx
 
 
@@ -176,8 +180,9 @@ def conv_transpose(
     dtype = x.dtype
     w = array_or_packed(w, dtype)
     g = conv_transpose_geometry(x.shape, w.shape, strides, padding, output_padding, dilation, groups, data_format)
+    weights = w
     if type(w) is PackedWeights:
-        algorithm, w = w.algorithm, w.used_for(g, "transpose", algorithm, accuracy, backend)
+        weights, algorithm, w = w.used_for(g, "transpose", algorithm, accuracy, backend), w.algorithm, None
     y_shape = g.x_shape
     if b is not None:
         b = shaped(b, "b", (y_shape[-1] if g.channels_last else y_shape[1],), dtype)
@@ -189,6 +194,6 @@ def conv_transpose(
     else:
         y = written(out, "out", y_shape, dtype, x=x, w=w, b=b, residual=residual)
     backend.conv_grad_input(
-        x, w, y, g, algorithm=algorithm, accuracy=accuracy, b=b, activation=kind, alpha=slope, residual=residual
+        x, weights, y, g, algorithm=algorithm, accuracy=accuracy, b=b, activation=kind, alpha=slope, residual=residual
     )
     return y

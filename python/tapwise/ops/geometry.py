@@ -21,7 +21,7 @@ Geometry = TypeVar("Geometry")
 LARGEST = 2**60
 
 
-class ConvGeometry(NamedTuple):
+class ConvSizes(NamedTuple):
     """A forward convolution x -> y; a transposed one has y_shape as its input and x_shape as its output.
 
     channels_last:  x (n, *spatial, ci), w (*k, ci // groups, co), y (n, *o, co).
@@ -43,7 +43,11 @@ class ConvGeometry(NamedTuple):
         return len(self.strides)
 
 
-class PoolGeometry(NamedTuple):
+class ConvGeometry(ConvSizes):
+    native: Any = None  # what the native backend made of the sizes, once
+
+
+class PoolSizes(NamedTuple):
     """A pooling x -> y of windows of `size`; an adaptive one has windows [floor(o*in/out), ceil((o+1)*in/out))."""
 
     x_shape: Shape
@@ -63,6 +67,10 @@ class PoolGeometry(NamedTuple):
     @property
     def channels(self) -> int:
         return self.x_shape[-1] if self.channels_last else self.x_shape[1]
+
+
+class PoolGeometry(PoolSizes):
+    native: Any = None  # what the native backend made of the sizes, once
 
 
 def spatial(shape: Shape, channels_last: bool) -> Shape:
