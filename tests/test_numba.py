@@ -327,4 +327,4 @@ def test_plan(x_shape, w_shape, direction, algorithm):
 def test_unknown_algorithm():
     g = conv_geometry((1, 4, 4, 1), (3, 3, 1, 1), 1, "valid", 1, 1, "channels_last")
     with pytest.raises(ValueError, match="algorithm must be auto, direct or im2col on the numba backend, got 'fft'"):
-        backend.plan(g, "forward", "fft")
+        backend.plan(g, "forward", "fft", "default")
