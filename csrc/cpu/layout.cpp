@@ -5,12 +5,10 @@
 #include "layout.h"
 
 #include "groups.h"
+#include "transpose.h"
 
 namespace tapwise::ISA {
 namespace {
-
-// Both sides of a 16 x 16 block fit 16 cache lines each.
-constexpr Index kBlock = 16;
 
 struct Strides {
   Index out, in, tap_d, tap_h, tap_w;
@@ -40,24 +38,33 @@ float* pack_row(const Conv& s, const float* w, const Strides& t, Index inputs, f
   return row;
 }
 
-// One panel: [tap][in][kPanel] from w. Returns whether all is finite; each tap is looked at while it is in the cache.
-bool pack_panel(const Conv& s, const float* w, const Strides& t, Index inputs, Index outputs, float* panel) {
-  bool finite = true;
+// One tap of a panel: [in][kPanel].
+void pack_tap(const float* tap, const Strides& t, Index inputs, Index outputs, float* panel) {
+  if (t.out == 1) {
+    for (Index c = 0; c < inputs; ++c)
+      for_each_vector(0, outputs, [&](Index o, Index count) {
+        store_part(panel + c * kPanel + o, load_part(tap + c * t.in + o, count), count);
+      });
+  } else if (t.in == 1) {
+    transpose(tap, t.out, outputs, inputs, [&](Index c) { return panel + c * kPanel; });
+  } else {
+    for (Index c = 0; c < inputs; ++c)
+      for (Index o = 0; o < outputs; ++o) panel[c * kPanel + o] = tap[c * t.in + o * t.out];
+  }
+}
+
+// One panel: [tap][in][kPanel] from w; lanes past the last output are 0 already.
+void pack_panel(const Conv& s, const float* w, const Strides& t, Index inputs, Index outputs, float* panel) {
+  const Index taps = s.kd * s.kh * s.kw;
+  if (t.tap_w == 1 && t.tap_h == s.kw && t.tap_d == s.kh * s.kw && t.in == taps) {  // (out, in, taps): one matrix
+    transpose(w, t.out, outputs, inputs * taps,
+              [&](Index i) { return panel + (i % taps * inputs + i / taps) * kPanel; });
+    return;
+  }
   for (Index d = 0; d < s.kd; ++d)
     for (Index h = 0; h < s.kh; ++h)
-      for (Index k = 0; k < s.kw; ++k) {
-        const float* tap = w + d * t.tap_d + h * t.tap_h + k * t.tap_w;
-        for (Index c = 0; c < inputs; ++c, panel += kPanel) {
-          const float* from = tap + c * t.in;
-          if (t.out == 1)
-            for (Index o = 0; o < outputs; ++o) panel[o] = from[o];
-          else
-            for (Index o = 0; o < outputs; ++o) panel[o] = from[o * t.out];
-          for (Index o = outputs; o < kPanel; ++o) panel[o] = 0;
-        }
-        finite = all_finite(panel - inputs * kPanel, inputs * kPanel) && finite;
-      }
-  return finite;
+      for (Index k = 0; k < s.kw; ++k, panel += inputs * kPanel)
+        pack_tap(w + d * t.tap_d + h * t.tap_h + k * t.tap_w, t, inputs, outputs, panel);
 }
 
 }  // namespace
@@ -74,19 +81,11 @@ void copy_pixels(const float* from, Index from_pixel, Index channels, Index coun
 }
 
 void planes_to_pixels(const float* planes, Index plane_step, Index channels, Index count, float* pixels, Index pixel) {
-  for (Index c0 = 0; c0 < channels; c0 += kBlock) {
-    const Index c1 = least(channels, c0 + kBlock);
-    for (Index i = 0; i < count; ++i)
-      for (Index c = c0; c < c1; ++c) pixels[i * pixel + c] = planes[c * plane_step + i];
-  }
+  transpose(planes, plane_step, channels, count, [&](Index i) { return pixels + i * pixel; });
 }
 
 void pixels_to_planes(const float* pixels, Index channels, Index count, float* planes, Index plane_step) {
-  for (Index i0 = 0; i0 < count; i0 += kBlock) {
-    const Index i1 = least(count, i0 + kBlock);
-    for (Index c = 0; c < channels; ++c)
-      for (Index i = i0; i < i1; ++i) planes[c * plane_step + i] = pixels[i * channels + c];
-  }
+  transpose(pixels, channels, count, channels, [&](Index c) { return planes + c * plane_step; });
 }
 
 bool conv_pack(const Conv& s, Packing packing, bool dot, const float* w, float* packed, Index begin, Index end) {
@@ -112,13 +111,14 @@ bool conv_pack(const Conv& s, Packing packing, bool dot, const float* w, float* 
       for (Index o = 0; o < outputs; ++o) row = pack_row(s, w + g * group_step + o * t.out, t, inputs, row);
     return all_finite(first, row - first);
   }
-  const Index a_group = (outputs + kPanel - 1) / kPanel;
+  const Index a_group = (outputs + kPanel - 1) / kPanel, panel_floats = taps * inputs * kPanel;
   bool finite = true;
   for (Index p = begin; p < end; ++p) {
-    const Index o = p % a_group * kPanel;
-    finite = pack_panel(s, w + p / a_group * group_step + o * t.out, t, inputs, least<Index>(kPanel, outputs - o),
-                        packed + p * taps * inputs * kPanel) &&
-             finite;
+    const Index o = p % a_group * kPanel, count = least<Index>(kPanel, outputs - o);
+    float* const panel = packed + p * panel_floats;
+    if (count < kPanel) clear(panel, panel_floats);
+    pack_panel(s, w + p / a_group * group_step + o * t.out, t, inputs, count, panel);
+    finite = all_finite(panel, panel_floats) && finite;
   }
   return finite;
 }

@@ -102,6 +102,17 @@ TAPWISE_INLINE IntVec lane_numbers() {
   return v;
 }
 
+// Lane i of the result is lane from[i] of a and b, one behind the other; from must be constant.
+TAPWISE_INLINE Vec shuffle(Vec a, Vec b, IntVec from) {
+#if defined(__clang__)
+  Vec v{};  // becomes a shuffle
+  TAPWISE_UNROLL for (int i = 0; i < kLanes; ++i) v[i] = from[i] < kLanes ? a[from[i]] : b[from[i] - kLanes];
+  return v;
+#else
+  return __builtin_shuffle(a, b, from);
+#endif
+}
+
 // v[from[0]], v[from[1]], ...; every number is in [0, kLanes).
 TAPWISE_INLINE Vec permute(Vec v, IntVec from) {
 #if !defined(__clang__)
