@@ -1,0 +1,94 @@
+"""The other end of peer_engines/worker.py: starts an engine's process, asks it, waits until all are asleep."""
+
+import json
+import os
+import subprocess
+import tempfile
+import time
+from pathlib import Path
+
+PEERS = ("torch", "onnxruntime", "openvino", "ncnn", "jax")
+# What caps an engine to AVX2; the others have nothing of the kind and run as they are.
+CAPS = {
+    "ours": {"TAPWISE_ISA": "avx2"},
+    "torch": {"ONEDNN_MAX_CPU_ISA": "AVX2", "ATEN_CPU_CAPABILITY": "avx2"},
+    "openvino": {"ONEDNN_MAX_CPU_ISA": "AVX2"},
+    "jax": {"ONEDNN_MAX_CPU_ISA": "AVX2", "XLA_FLAGS": "--xla_cpu_max_isa=AVX2"},
+}
+IDLE_SHARE = 0.02  # of a CPU that sleeping processes may use between them
+LONGEST_SETTLE = 1.0
+
+
+class Process:
+    """An engine in an interpreter of its own choice."""
+
+    def __init__(self, name, python, settings):
+        self.name, self.missing, self.facts = name, None, {}
+        self.folder = tempfile.TemporaryDirectory()  # what tune() remembers stays here
+        environment = {
+            **os.environ,
+            "XDG_CACHE_HOME": self.folder.name,
+            "JAX_PLATFORMS": "cpu",
+            "OPENBLAS_NUM_THREADS": "1",
+        }  # NumPy's products are no part of it; their threads would spin
+        for variable in ("OPENBLAS_CORETYPE", "OPENBLAS_L2_SIZE"):
+            environment.pop(variable, None)
+        if settings["isa"]:
+            environment |= CAPS.get(settings["engine"], {}) if settings["isa"] == "avx2" else {}
+            environment |= {"TAPWISE_ISA": settings["isa"]} if settings["engine"] == "ours" else {}
+        self.process = subprocess.Popen(
+            [python, "-m", "peer_engines.worker"], cwd=Path(__file__).parent, env=environment,
+            stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+        )  # fmt: skip
+        self.tell(settings)
+
+    def hello(self):
+        """What the engine says of itself, or that it isn't installed."""
+        answer = self.answer()
+        self.facts, self.missing = answer.get("facts", {}), answer.get("missing")
+        if self.missing:
+            self.end()
+
+    def ask(self, **message):
+        self.tell(message)
+        return self.answer()
+
+    def tell(self, message):
+        print(json.dumps(message), file=self.process.stdin, flush=True)
+
+    def answer(self):
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError(f"{self.name} ended with status {self.process.wait()}")
+        return json.loads(line)
+
+    def end(self):
+        self.process.stdin.close()
+        self.process.wait()
+        self.process.stdout.close()
+        self.folder.cleanup()
+
+    def cpu_seconds(self):
+        """Of all its threads so far, where the system counts them in nanoseconds."""
+        total = 0
+        for path in Path(f"/proc/{self.process.pid}/task").glob("*/schedstat"):
+            try:
+                total += int(path.read_text().split()[0])
+            except OSError:  # a thread that ended meanwhile
+                continue
+        return total / 1e9
+
+
+def settle(engines):
+    """Wait until no engine's threads spin any more: some do for up to 0.2 s after a call."""
+    if not Path("/proc/self/task/self/schedstat").exists() and not Path("/proc/self/schedstat").exists():
+        time.sleep(0.25)
+        return
+    end = time.perf_counter() + LONGEST_SETTLE
+    before, start = sum(engine.cpu_seconds() for engine in engines), time.perf_counter()
+    while time.perf_counter() < end:
+        time.sleep(0.005)
+        now, after = time.perf_counter(), sum(engine.cpu_seconds() for engine in engines)
+        if after - before < IDLE_SHARE * (now - start):
+            return
+        before, start = after, now
