@@ -31,6 +31,7 @@ struct Split {
   bool dot;              // few output channels: packed [group][output channel][tap][input channel], no panels
   Index shared_floats;   // packed weights, or the private sums of grad_weight
   Index scratch_floats;  // one task's scratch
+  bool streams;          // filters: x and y exceed the caches, so y goes past them
 };
 
 // The weights of a call. A product of padding's zero and a finite weight changes no sum, so kernels may compute it.

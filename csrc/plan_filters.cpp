@@ -9,11 +9,12 @@
 namespace tapwise {
 namespace {
 
-constexpr Index kTaskProducts = 200'000;    // some 3 us of one core
-constexpr Index kTasks = 32;                // enough for 8 threads with 4 tasks each
-constexpr Index kTileRows = 2;              // see cpu/filter.h
-constexpr Index kTileColumns = 14;          // at most
-constexpr Index kCopyFloats = 1024 * 1024;  // 4 MiB: a task's copy of a channels_first part
+constexpr Index kTaskProducts = 200'000;          // some 3 us of one core
+constexpr Index kTasks = 32;                      // enough for 8 threads with 4 tasks each
+constexpr Index kTileRows = 2;                    // see cpu/filter.h
+constexpr Index kTileColumns = 14;                // at most
+constexpr Index kCopyFloats = 1024 * 1024;        // 4 MiB: a task's copy of a channels_first part
+constexpr Index kCachedFloats = 8 * 1024 * 1024;  // 32 MiB, a large L3
 
 Index ceil_divide(Index a, Index b) {
   return (a + b - 1) / b;
@@ -74,6 +75,8 @@ Split split_filters(const Conv& s, bool depthwise, const Table& t) {
   const auto copied = [&] { return copy_floats(s, split, together * group_inputs, together * group_outputs); };
   while (split.tasks > 0 && copied() > kCopyFloats && halve(s, split)) {
   }
+  split.streams = s.layout == Layout::channels_last &&
+                  s.n * (s.id * s.ih * s.iw * s.ci + s.od * s.oh * s.ow * s.co) > kCachedFloats;
   split.scratch_floats = copied() + 16;
   return split;
 }

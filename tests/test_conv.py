@@ -87,3 +87,19 @@ def test_other_float_types(case, direction, dtype, engine, rng):
     want, mass = exact(operation, *arguments, dtype=np.longdouble, **case.geometry)
     assert got.dtype == dtype
     assert_within(got, want, mass, terms)
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4], ids=lambda floats: f"y {floats} floats past 64 bytes")
+@pytest.mark.parametrize(("channels", "groups"), [(64, 64), (36, 36), (60, 20)], ids=str)
+def test_larger_than_the_caches(channels, groups, offset, rng):
+    """Depthwise and grouped outputs that go past the caches, at any alignment, are those of a small batch."""
+    x = rng.standard_normal((21, 64, 56, channels), np.float32)
+    w = rng.standard_normal((3, 3, channels // groups, channels), np.float32)
+    memory = np.full(x.size + 32, np.nan, np.float32)
+    start = -memory.ctypes.data // 4 % 16 + offset
+    y = memory[start : start + x.size].reshape(x.shape)
+    tapwise.conv(x, w, padding=1, groups=groups, activation="relu", out=y)
+    for image in range(21):
+        alone = tapwise.conv(x[image : image + 1], w, padding=1, groups=groups, activation="relu")
+        np.testing.assert_array_equal(y[image : image + 1], alone)
+    assert np.isnan(memory[:start]).all() and np.isnan(memory[start + x.size :]).all()

@@ -8,7 +8,7 @@
 #include <cstddef>
 #include <cstdint>
 
-#if defined(__AVX2__)
+#if defined(__SSE2__)
 #include <immintrin.h>
 #endif
 
@@ -93,6 +93,24 @@ TAPWISE_INLINE void store_part(float* p, Vec v, Index count) {
 TAPWISE_INLINE void store_part(std::int32_t* p, IntVec v, Index count) {
   for (Index i = 0; i < count; ++i) p[i] = v[i];
 }
+#endif
+
+// Past the caches; p as NumPy aligns it, to 16 bytes. stream_end() makes what was stored visible to other threads.
+#if defined(__SSE2__)
+TAPWISE_INLINE void stream(float* p, Vec v) {
+  typedef float Part __attribute__((vector_size(16)));
+  Part parts[kLanes / 4];
+  __builtin_memcpy(parts, &v, sizeof v);
+  TAPWISE_UNROLL for (int i = 0; i < kLanes / 4; ++i) _mm_stream_ps(p + 4 * i, parts[i]);
+}
+TAPWISE_INLINE void stream_end() {
+  _mm_sfence();
+}
+#else
+TAPWISE_INLINE void stream(float* p, Vec v) {
+  store(p, v);
+}
+TAPWISE_INLINE void stream_end() {}
 #endif
 
 // 0, 1, 2, ...
