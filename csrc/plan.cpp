@@ -164,6 +164,8 @@ Split split_outputs(const Work& w, bool gathers, Index tile_pixels, Index lanes)
   while (s.tasks > 0 && s.tasks < wanted) {
     if (s.rows > 1)
       s.rows = ceil_divide(s.rows, 2);
+    else if (w.planes && w.taps == 1 && s.cols > 2 * tile_pixels)  // each group of panels would copy its pixels anew
+      s.cols = ceil_divide(s.cols, 2);
     else if (s.task_panels > 1)
       s.task_panels = ceil_divide(s.task_panels, 2);
     else if (s.cols > 2 * tile_pixels)
