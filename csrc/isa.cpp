@@ -19,6 +19,8 @@ bool runs([[maybe_unused]] const char* isa) {
 #if defined(__x86_64__) || defined(_M_X64)
   __builtin_cpu_init();  // __builtin_cpu_supports asks the operating system's support too
   if (!std::strcmp(isa, "avx2")) return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+  if (!std::strcmp(isa, "avx512-bf16"))
+    return runs("avx512") && __builtin_cpu_supports("avx512bf16") && __builtin_cpu_supports("avx512vnni");
   if (!std::strcmp(isa, "avx512"))
     return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("avx512f") &&
            __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512dq") &&
@@ -33,7 +35,7 @@ struct Levels {
 
   Levels() {
 #define LEVEL(name) \
-  if (runs(#name)) tables[count++] = &name::kTable;
+  if (runs(name::kTable.isa)) tables[count++] = &name::kTable;
     TAPWISE_LEVELS
 #undef LEVEL
   }

@@ -121,6 +121,51 @@ using NormForward = void(const Norm&, const float* x, const float* mean, const f
 using NormGradInput = void(const Norm&, const float* dy, const float* x, const float* mean, const float* scale,
                            const float* dy_mean, const float* slope, float* dx, Index begin, Index end);
 
+// How a convolution of bfloat16 or int8 is cut into tasks; made by low_precision.cpp. Pixels are read as 32-bit words
+// of neighbouring channels: in place, or from a task's copy that holds zeros (int8: zero points) for padding.
+struct LowSplit {
+  Index rows, cols;
+  Index row_blocks, col_blocks;
+  Index panels, task_panels, tasks;
+  Index words;  // of one pixel and group
+  bool in_place;
+  Index copy_words;     // of a task's copy, at most
+  Index scratch_words;  // of one task
+};
+
+// [group][panel][tap][word][output channel]; constants [group][panel][output channel].
+struct Bf16Weights {
+  const std::uint32_t* packed;
+  bool finite;
+  const float* b;  // 0 where there is no bias
+};
+struct Int8Weights {
+  const std::uint32_t* packed;
+  const std::int32_t* offset;  // b less the zero point of x times the sum of the channel's weights
+  const float* scale;          // x's times w's, over y's
+};
+
+// y holds bfloat16 or float32: activation(sum + b), of none, relu and leaky_relu.
+struct Bf16Output {
+  void* y;
+  bool is_float;
+  Activation activation;
+  float alpha;
+};
+// y = clamp(round(sum * scale) + zero_point), half to even; bytes of int8 where signed.
+struct Int8Output {
+  std::uint8_t* y;
+  std::int32_t zero_point, least, most;
+  std::uint8_t x_flip;  // 0x80 where x is int8, which makes it unsigned, else 0
+  std::uint8_t x_pad;   // x's zero point, flipped
+};
+
+// Range: tasks of the split.
+using ConvBf16 = void(const Conv&, const LowSplit&, const std::uint16_t* x, const Bf16Weights&, const Bf16Output&,
+                      std::uint32_t* scratch, Index begin, Index end);
+using ConvInt8 = void(const Conv&, const LowSplit&, const std::uint8_t* x, const Int8Weights&, const Int8Output&,
+                      std::uint32_t* scratch, Index begin, Index end);
+
 // Runs `steps` rounds of register-only multiply-adds and returns the floating-point operations done.
 using FmaPeak = double(Index steps, float* sink);
 

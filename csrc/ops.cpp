@@ -160,14 +160,13 @@ void conv_bias_gradient(Index outer, Index channels, Index inner, const float* d
   });
 }
 
-double measure_fma_peak(Index steps) {
-  const Table& t = table();
+double measure_fma_peak(FmaPeak* kernel, Index steps) {
   const Index threads = thread_count();
   std::atomic<double> operations{0};
   const auto start = std::chrono::steady_clock::now();
   parallel_for(threads, 1, [&](Index, Index) {
     float sink[64];
-    operations.fetch_add(t.fma_peak(steps, sink));
+    operations.fetch_add(kernel(steps, sink));
   });
   const std::chrono::duration<double> elapsed = std::chrono::steady_clock::now() - start;
   return operations.load() / elapsed.count() / 1e9;

@@ -33,7 +33,7 @@ void conv_grad_weight(const Conv&, Choice, const float* x, const float* dy, floa
 // dy (outer, channels, inner) -> db (channels,)
 void conv_bias_gradient(Index outer, Index channels, Index inner, const float* dy, float* db);
 
-// GFLOP/s of register-only multiply-adds on all threads together.
-double measure_fma_peak(Index steps);
+// GFLOP/s of register-only multiply-adds, by one of the kernels *_peak, on all threads together.
+double measure_fma_peak(FmaPeak*, Index steps);
 
 }  // namespace tapwise

@@ -204,7 +204,7 @@ Split split_weights(const Work& w, bool gathers, Index tile_pixels) {
 
 // What a core of this level sustains on long sums, GFLOP/s at about 3 GHz; only the order of magnitude is portable.
 double core_gflops(const char* isa) {
-  if (!std::strcmp(isa, "avx512")) return 110;
+  if (!std::strncmp(isa, "avx512", 6)) return 110;
   if (!std::strcmp(isa, "avx2")) return 80;
   return 20;
 }

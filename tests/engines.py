@@ -38,6 +38,12 @@ def native_engines():
         return [Engine("native", level) for level in reversed(tapwise.isa.available())]
 
 
-NATIVE = native_engines()
+def low_precision_only(engine):
+    """Its float32 kernels are avx512's own, which test_low_precision.py holds; so only that file takes it."""
+    return engine.isa == "avx512-bf16"
+
+
+LOW_PRECISION = native_engines()
+NATIVE = [engine for engine in LOW_PRECISION if not low_precision_only(engine)]
 ENGINES = NATIVE + [Engine(name) for name in tapwise.backend.available() if name != "native"]
 FASTEST = [*NATIVE[:1], *(engine for engine in ENGINES if engine.backend == "numba")]

@@ -19,7 +19,9 @@ STATE = {"backend", "ops", "_version"}
 MAY_IMPORT = {
     "backend/__init__.py": {"backend.interface"},
     "backend/interface.py": set(),
-    "backend/reference.py": set(),
+    "backend/reference.py": {"backend.low_precision", "backend.taps"},
+    "backend/low_precision.py": {"backend.taps"},
+    "backend/taps.py": set(),
     "backend/numba": {"backend.interface", "backend.numba"},
     "backend/native.py": {"backend.interface", "backend._core"},
     "ops": {"backend", "ops", "trace"},
@@ -125,6 +127,7 @@ def includes_beyond(path):
             "../shape.h",
             "../kernels.h",
             "../kernels.inc",
+            "../low_precision.inc",
             "../isa.h",
         }
         return includes - own - {"cstddef", "cstdint", "cassert", "immintrin.h", "arm_neon.h"}
@@ -162,7 +165,8 @@ def test_version_is_stated_once():
 def test_every_kernel_is_dispatched():
     if "native" not in tapwise.backend.available():
         pytest.skip("the extension isn't built: pip install . (needs a C++20 compiler)")
-    listed = re.findall(r"^KERNEL\((\w+), \w+\)$", (ROOT / "csrc/kernels.inc").read_text(encoding="utf-8"), re.M)
+    lists = [(ROOT / "csrc" / name).read_text(encoding="utf-8") for name in ("kernels.inc", "low_precision.inc")]
+    listed = re.findall(r"^KERNEL\((\w+), \w+\)$", "".join(lists), re.M)
     assert listed
     with tapwise.backend.use("native"):
         assert tapwise.isa.kernels() == listed

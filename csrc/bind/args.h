@@ -34,7 +34,7 @@ class ArrayArgument {
     if (!py::isinstance<py::array>(object)) return false;
     array_ = object;
     const auto type = py::reinterpret_borrow<py::dtype>(proxy()->descr);
-    return type.kind() == kind && type.itemsize() == itemsize && type.byteorder() == '=' &&
+    return type.kind() == kind && type.itemsize() == itemsize && (type.byteorder() == '=' || itemsize == 1) &&
            (!contiguous || (proxy()->flags & py::array::c_style));
   }
   void* memory() const { return proxy()->data; }
@@ -53,7 +53,8 @@ template <class T, bool kContiguous>
 class TypedArray : public ArrayArgument {
  public:
   bool load(py::handle object) {
-    return ArrayArgument::load(object, std::is_floating_point_v<T> ? 'f' : 'i', sizeof(T), kContiguous);
+    constexpr char kKind = std::is_floating_point_v<T> ? 'f' : std::is_signed_v<T> ? 'i' : 'u';
+    return ArrayArgument::load(object, kKind, sizeof(T), kContiguous);
   }
   const T* data() const { return static_cast<const T*>(memory()); }
   T* mutable_data() const {
@@ -94,6 +95,7 @@ Activation activation_of(const std::optional<std::string>& name);
 void bind_conv(py::module_&);
 void bind_pool(py::module_&);
 void bind_nn(py::module_&);
+void bind_low_precision(py::module_&);
 
 }  // namespace tapwise
 

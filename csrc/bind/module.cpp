@@ -34,6 +34,17 @@ std::vector<std::string> kernels() {
   };
 }
 
+double fma_peak(Index steps, const std::string& dtype) {
+  const Table& t = table();
+  FmaPeak* const kernel = dtype == "float32"    ? t.fma_peak
+                          : dtype == "bfloat16" ? t.bf16_peak
+                          : dtype == "int8"     ? t.int8_peak
+                                                : nullptr;
+  if (!kernel) throw std::invalid_argument("dtype must be float32, bfloat16 or int8, got " + dtype);
+  const py::gil_scoped_release unlocked;
+  return measure_fma_peak(kernel, steps);
+}
+
 py::dict build_info() {
   py::dict info;
 #if defined(__clang__)
@@ -61,9 +72,10 @@ PYBIND11_MODULE(_core, m) {
   m.def("set_thread_count", &set_thread_count);
   m.def("machine_threads", &machine_threads);
   m.def("scratch_bytes", &scratch_bytes);
-  m.def("fma_peak", &measure_fma_peak, py::call_guard<py::gil_scoped_release>());
+  m.def("fma_peak", &fma_peak);
   m.def("build_info", &build_info);
   bind_conv(m);
   bind_pool(m);
   bind_nn(m);
+  bind_low_precision(m);
 }

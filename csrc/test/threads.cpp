@@ -223,7 +223,7 @@ void test_peak(const Table& t) {
   }
   const Want want = {sum, 2 * kSteps * 0x1p-23 * sum};
   check_within(std::string(t.isa) + " fma_peak", sink, std::vector<Want>(t.lanes, want));
-  check(measure_fma_peak(kSteps) > 0, std::string(t.isa) + " measure_fma_peak");
+  check(measure_fma_peak(t.fma_peak, kSteps) > 0, std::string(t.isa) + " measure_fma_peak");
 }
 
 }  // namespace

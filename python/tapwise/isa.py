@@ -24,12 +24,13 @@ def kernels() -> list[str]:
     return current().isa_kernels()
 
 
-def fma_peak(steps: int = 1 << 20) -> float:
+def fma_peak(steps: int = 1 << 20, dtype: str = "float32") -> float:
     """GFLOP/s of multiply-adds in registers on all threads, measured now: what a kernel's speed is a share of.
 
-    NaN where the backend has no such loop.
+    dtype: "float32", "bfloat16" or "int8"; each product and each sum is an operation. NaN where the backend has no such
+    loop.
     """
-    return current().fma_peak(steps)
+    return current().fma_peak(steps, dtype)
 
 
 class use:

@@ -82,6 +82,34 @@ def conv_grad_weight(geometry: Geometry, x: Array, dy: Array, dw: Array, algorit
 def conv_grad_bias(dy: Array, db: Array, channels_last: bool) -> None: ...
 def plan_conv(geometry: Geometry, direction: str, algorithm: str, accuracy: str) -> ConvPlan: ...
 
+class PackedWords:
+    """Weights of int8, or of bfloat16 as uint16, in words of channels."""
+
+    nbytes: int
+
+    def __init__(self, geometry: Geometry, w: Array) -> None: ...
+
+def conv_bf16(
+    geometry: Geometry,
+    x: Array,
+    w: PackedWords,
+    b: Array | None,
+    y: Array,
+    activation: str | None,
+    alpha: float,
+) -> None: ...
+def conv_int8(
+    geometry: Geometry,
+    x: Array,
+    w: PackedWords,
+    b: Array | None,
+    y: Array,
+    scale: Array,
+    x_zero_point: int,
+    y_zero_point: int,
+    relu: bool,
+) -> None: ...
+
 class Pooling:
     """The sizes of a pooling, checked once; before and after are the padding of each axis."""
 
@@ -156,7 +184,7 @@ def thread_count() -> int: ...
 def set_thread_count(n: int) -> None: ...
 def machine_threads() -> int: ...
 def scratch_bytes() -> int: ...
-def fma_peak(steps: int) -> float:
+def fma_peak(steps: int, dtype: str) -> float:
     """GFLOP/s of register-only multiply-adds, all threads together."""
 
 def build_info() -> dict[str, Any]: ...

@@ -75,6 +75,20 @@ class Backend(Protocol):
     def pack(self, w: Array, g: ConvGeometry, direction: str, algorithm: str) -> Weights:
         """w for the forward or grad_input pass by that algorithm, in memory of its own: has shape and nbytes."""
 
+    def conv_bf16(
+        self, x: Array, w: Weights, b: Array | None, y: Array, g: ConvGeometry, *, activation: str | None, alpha: float
+    ) -> None:
+        """x and w bfloat16, b float32, y either. Summed in float32, the odd one of two channels first."""
+
+    def conv_int8(
+        self, x: Array, w: Weights, b: Array | None, y: Array, g: ConvGeometry,
+        *, scale: Array, x_zero_point: int, y_zero_point: int, activation: str | None,
+    ) -> None:  # fmt: skip
+        """x and y uint8 or int8, w int8, b int32, scale float32 (co,). Summed exactly; activation is None or relu."""
+
+    def pack_words(self, w: Array, g: ConvGeometry) -> Weights:
+        """w of bfloat16 or int8 for the forward pass, in memory of its own: has nbytes."""
+
     def conv_grad_weight(
         self, x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str
     ) -> None: ...
@@ -173,7 +187,10 @@ class Backend(Protocol):
     def set_thread_count(self, n: int) -> None:
         """n >= 1, or 0: as many as the machine gives this process."""
 
-    def fma_peak(self, steps: int) -> float:
-        """GFLOP/s of multiply-adds in registers on all threads, measured over `steps`; NaN without such a kernel."""
+    def fma_peak(self, steps: int, dtype: str) -> float:
+        """GFLOP/s of multiply-adds in registers on all threads, measured over `steps`; NaN without such a kernel.
+
+        dtype: float32, bfloat16 or int8.
+        """
 
     def build_info(self) -> dict[str, str]: ...

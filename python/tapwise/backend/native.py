@@ -71,6 +71,26 @@ def pack(w: Array, g: ConvGeometry, direction: str, algorithm: str) -> _core.Pac
     return _core.PackedWeights(_conv(g), w, direction, algorithm, "fast")
 
 
+def conv_bf16(
+    x: Array, w: Weights, b: Array | None, y: Array, g: ConvGeometry, *, activation: str | None, alpha: float
+) -> None:
+    packed = pack_words(w, g) if isinstance(w, np.ndarray) else w
+    to = y if y.dtype == np.float32 else y.view(np.uint16)
+    _core.conv_bf16(_conv(g), x.view(np.uint16), packed, b, to, activation, alpha)
+
+
+def conv_int8(
+    x: Array, w: Weights, b: Array | None, y: Array, g: ConvGeometry,
+    *, scale: Array, x_zero_point: int, y_zero_point: int, activation: str | None,
+) -> None:  # fmt: skip
+    packed = pack_words(w, g) if isinstance(w, np.ndarray) else w
+    _core.conv_int8(_conv(g), x, packed, b, y, scale, x_zero_point, y_zero_point, activation == "relu")
+
+
+def pack_words(w: Array, g: ConvGeometry) -> _core.PackedWords:
+    return _core.PackedWords(_conv(g), w if w.dtype == np.int8 else w.view(np.uint16))
+
+
 def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str) -> None:
     _core.conv_grad_weight(_conv(g), x, dy, dw, algorithm, accuracy)
 

@@ -1,6 +1,7 @@
 """The operations: each checks its arguments, allocates its result and calls the backend in use."""
 
 from .conv import conv, conv_grad_bias, conv_grad_input, conv_grad_weight, conv_transpose
+from .low_precision import conv_int8
 from .nn import (
     activation,
     activation_grad,
@@ -50,6 +51,7 @@ __all__ = [
     "conv_grad_bias",
     "conv_grad_input",
     "conv_grad_weight",
+    "conv_int8",
     "conv_transpose",
     "dense",
     "dense_grad_bias",

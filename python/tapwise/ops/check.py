@@ -34,6 +34,11 @@ def as_array(x: Any, name: str) -> Array:
         ) from None
 
 
+def is_bfloat16(dtype: Any) -> bool:
+    """ml_dtypes' type, which this package never imports: whoever has such an array did."""
+    return getattr(dtype, "kind", "") == "V" and dtype.name == "bfloat16"
+
+
 def refuse_dtype(name: str, dtype: DType, *wanted: DType) -> None:
     if dtype not in wanted:
         raise TypeError(f"{name} must be {' or '.join(map(str, wanted))}, got {dtype}")

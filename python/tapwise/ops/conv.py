@@ -10,12 +10,14 @@ from .check import (
     ALGORITHMS,
     Array,
     activation_alpha,
+    is_bfloat16,
     refuse_choice,
     shaped,
     source,
     written,
 )
 from .geometry import Padding, Shape, Sizes, conv_geometry, conv_transpose_geometry, is_channels_last
+from .low_precision import conv_bf16
 from .pack import PackedWeights, array_or_packed
 
 
@@ -44,11 +46,15 @@ def conv(
     algorithm: "auto", "direct", "im2col", "winograd", or with its output tile "winograd-2x2", "-4x4", "-6x6".
     accuracy decides what "auto" may use: "strict" (no Winograd), "default" (rms error <= 4x a sum's), "fast" (all).
     w may be what pack made of it: no copy then. alpha is the slope of leaky_relu (0.2) or the alpha of elu (1.0).
+    x and w may be bfloat16 (ml_dtypes), with b float32 and out of either: direct, relu or leaky_relu, no residual.
     Raises TypeError on another dtype, ValueError on sizes that don't fit.
     """
     backend = current()
     if algorithm not in ALGORITHMS or accuracy not in ACCURACIES:
         refuse_choice(algorithm, accuracy)
+    if is_bfloat16(getattr(x, "dtype", None)):
+        geometry = strides, padding, dilation, groups, data_format
+        return conv_bf16(x, w, b, *geometry, algorithm, activation, alpha, residual, out)
     x = source(x, "x", backend.dtypes)
     dtype = x.dtype
     w = array_or_packed(w, dtype)

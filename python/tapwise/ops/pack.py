@@ -2,8 +2,10 @@
 
 from typing import Any
 
+import numpy as np
+
 from ..backend import Backend, current
-from .check import ACCURACIES, ALGORITHMS, Array, DType, refuse_choice, refuse_dtype, weight
+from .check import ACCURACIES, ALGORITHMS, Array, DType, as_array, is_bfloat16, refuse_choice, refuse_dtype, weight
 from .geometry import ConvGeometry, Padding, Shape, Sizes, conv_geometry, conv_transpose_geometry
 
 OPERATIONS = {"forward": "conv", "grad_input": "conv_grad_input", "transpose": "conv_transpose"}
@@ -22,9 +24,10 @@ class PackedWeights:
         backend = current()
         kernel = "forward" if direction == "forward" else "grad_input"
         self._g = self._accepted = g
-        self.algorithm = backend.plan(g, kernel, algorithm, accuracy)["algorithm"]
+        words = is_low_precision(w.dtype)
+        self.algorithm = "direct" if words else backend.plan(g, kernel, algorithm, accuracy)["algorithm"]
         self.backend, self.isa = backend.name, backend.isa_name()
-        self.content = backend.pack(w, g, kernel, self.algorithm)
+        self.content = backend.pack_words(w, g) if words else backend.pack(w, g, kernel, self.algorithm)
         self.direction = direction
         self.dtype: DType = w.dtype
         self.shape: Shape = w.shape
@@ -75,6 +78,15 @@ def array_or_packed(w: Any, dtype: DType) -> Any:
     return w
 
 
+def is_low_precision(dtype: DType) -> bool:
+    return is_bfloat16(dtype) or dtype == np.int8
+
+
+def used(w: Any, g: ConvGeometry, backend: Backend) -> Any:
+    """w for a forward pass of bfloat16 or int8: the array, or what the backend packed."""
+    return w.used_for(g, "forward", "auto", "default", backend) if type(w) is PackedWeights else w
+
+
 def refuse_another_geometry(g: ConvGeometry, packed: ConvGeometry, transposed: bool) -> None:
     """All but the batch must be as it was when w was packed."""
     given = "y_shape" if transposed else "x_shape"  # g is the convolution that a transposed one is the gradient of
@@ -85,6 +97,15 @@ def refuse_another_geometry(g: ConvGeometry, packed: ConvGeometry, transposed: b
         if got != want:
             name = "an image of shape" if field == given else field
             raise ValueError(f"w must be packed for {name} {got}, got weights packed for {want}")
+
+
+def low_precision(w: Array, direction: str, algorithm: str) -> Array:
+    if direction != "forward" or algorithm not in ("auto", "direct"):
+        raise ValueError(
+            f"w of {w.dtype} must be packed for direction forward and algorithm auto or direct, "
+            f"got {direction!r} and {algorithm!r}"
+        )
+    return weight(w, w.dtype)
 
 
 def pack(
@@ -113,7 +134,8 @@ def pack(
         raise ValueError(f"direction must be one of {', '.join(OPERATIONS)}, got {direction!r}")
     if output_padding is not None and direction != "transpose":
         raise ValueError(f"output_padding must be given with direction transpose only, got direction {direction!r}")
-    w = weight(w, *current().dtypes)
+    w = as_array(w, "w")
+    w = low_precision(w, direction, algorithm) if is_low_precision(w.dtype) else weight(w, *current().dtypes)
     if direction == "transpose":
         g = conv_transpose_geometry(x_shape, w.shape, strides, padding, output_padding, dilation, groups, data_format)
     else:

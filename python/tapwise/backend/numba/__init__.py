@@ -16,6 +16,7 @@ from .activation import activation, activation_grad
 from .conv import conv, conv_grad_input, conv_grad_weight, pack
 from .dropout import dropout
 from .loss import softmax, softmax_cross_entropy, softmax_cross_entropy_grad, softmax_grad
+from .low_precision import conv_bf16, conv_int8, pack_words
 from .norm import batch_norm, batch_norm_grad, batch_norm_statistics, conv_grad_bias
 from .optim import adam_update, sgd_update
 from .plan import plan
@@ -24,10 +25,11 @@ from .threads import machine_threads, set_thread_count, thread_count
 
 __all__ = [
     "activation", "activation_grad", "adam_update", "average_pool", "average_pool_grad", "batch_norm",
-    "batch_norm_grad", "batch_norm_statistics", "build_info", "conv", "conv_grad_bias", "conv_grad_input",
-    "conv_grad_weight", "dropout", "dtypes", "fma_peak", "isa_available", "isa_kernels", "isa_name", "isa_use",
-    "machine_threads", "max_pool", "max_pool_grad", "name", "pack", "plan", "set_thread_count", "sgd_update", "softmax",
-    "softmax_cross_entropy", "softmax_cross_entropy_grad", "softmax_grad", "thread_count",
+    "batch_norm_grad", "batch_norm_statistics", "build_info", "conv", "conv_bf16", "conv_grad_bias",
+    "conv_grad_input", "conv_grad_weight", "conv_int8", "dropout", "dtypes", "fma_peak", "isa_available",
+    "isa_kernels", "isa_name", "isa_use", "machine_threads", "max_pool", "max_pool_grad", "name", "pack",
+    "pack_words", "plan", "set_thread_count", "sgd_update", "softmax", "softmax_cross_entropy",
+    "softmax_cross_entropy_grad", "softmax_grad", "thread_count",
 ]  # fmt: skip
 
 name = "numba"
@@ -52,7 +54,7 @@ def isa_kernels() -> list[str]:
     return []
 
 
-def fma_peak(steps: int) -> float:
+def fma_peak(steps: int, dtype: str) -> float:
     return math.nan
 
 

@@ -1,0 +1,41 @@
+// low_precision.h — convolutions of bfloat16 and int8: like ops.h, they cut the work, own the scratch and use all
+// threads.
+//
+// Forward only, by the direct method. Sizes and pointers are trusted; the binding checks them. Throws std::bad_alloc.
+#pragma once
+
+#include "isa.h"
+#include "memory.h"
+
+namespace tapwise {
+
+// A pure function of shape and ISA. s must be simplified. flipped: x is int8, so it has to be copied.
+LowSplit split_words(const Conv& s, Index element_bytes, bool flipped, const Table&);
+
+// Weights as words of channels in panels, and the sums of each output channel's bytes; w may go. Read-only.
+struct PackedWords {
+  const char* isa;
+  Conv s;
+  Index element_bytes;  // 2: bfloat16, 1: int8
+  Memory memory;
+  bool finite;
+
+  PackedWords(const Conv&, const std::uint16_t* w);
+  PackedWords(const Conv&, const std::int8_t* w);
+
+  const std::uint32_t* words() const { return reinterpret_cast<const std::uint32_t*>(memory.data()); }
+};
+
+// Throw std::invalid_argument where the weights don't fit the convolution or the ISA in use.
+void conv_bf16(const Conv&, const PackedWords&, const std::uint16_t* x, const float* b, const Bf16Output&);
+
+struct Int8Input {
+  const std::uint8_t* x;
+  bool is_signed;
+  std::int32_t zero_point;
+};
+// b and scale (co,); b may be null.
+void conv_int8(const Conv&, const PackedWords&, const Int8Input&, const std::int32_t* b, const float* scale,
+               const Int8Output&);
+
+}  // namespace tapwise
