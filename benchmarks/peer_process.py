@@ -45,7 +45,7 @@ class Process:
     def hello(self):
         """What the engine says of itself, or that it isn't installed."""
         answer = self.answer()
-        self.facts, self.missing = answer.get("facts", {}), answer.get("missing")
+        self.facts, self.missing = answer.get("facts", {}), answer.get("missing", answer.get("error"))
         if self.missing:
             self.end()
 
@@ -54,13 +54,12 @@ class Process:
         return self.answer()
 
     def tell(self, message):
-        print(json.dumps(message), file=self.process.stdin, flush=True)
+        if self.process.poll() is None:
+            print(json.dumps(message), file=self.process.stdin, flush=True)
 
     def answer(self):
         line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"{self.name} ended with status {self.process.wait()}")
-        return json.loads(line)
+        return json.loads(line) if line else {"error": f"ended with status {self.process.wait()}"}
 
     def end(self):
         self.process.stdin.close()

@@ -98,8 +98,10 @@ def selected(options):
 
 
 def settings(options):
-    return {"threads": options.threads, "isa": options.isa, "rounds": options.rounds, "quick": options.quick,
-            "command": " ".join(["python benchmarks/peers.py", *map(shown, sys.argv[1:])])}  # fmt: skip
+    suite = next((name for name in SUITES if getattr(options, name)), options.direction)
+    command = " ".join(["python benchmarks/peers.py", *map(shown, sys.argv[1:])])
+    given = {name: getattr(options, name) for name in ("threads", "isa", "rounds", "quick")}
+    return {"suite": "more" if options.more else suite, **given, "command": command}
 
 
 def shown(argument):
@@ -152,7 +154,9 @@ def measure(row, engines, options):
         for engine, way in ways:
             settle(engines)
             answer = engine.ask(do="time", way=way["number"], seconds=0.03 if options.quick else 0.06)
-            way.setdefault("rounds", []).append(answer["seconds"])
+            if "error" in answer:
+                refuse(engine, row, answer)
+            way.setdefault("rounds", []).append(answer.get("seconds", np.inf))
         if number == 0:
             ways = contenders(ways, 4.0) if options.quick else ways
     return report(row, ways, peaks)
@@ -164,12 +168,18 @@ def prepare(row, engines, folder):
     for engine in engines:
         settle(engines)
         answer = engine.ask(do="prepare", row=row.as_json(), folder=str(folder))
-        if "error" in answer and engine.name not in PEERS:
-            sys.exit(f"peers.py: {engine.name} on {row.name}: {answer['error']}")
         if "error" in answer:
-            print(f"  {engine.name} on {row.name}: {answer['error']}", file=sys.stderr)
+            refuse(engine, row, answer)
         found += [(engine, {**way, "number": n}) for n, way in enumerate(answer.get("ways", ()))]
     return found
+
+
+def refuse(engine, row, answer):
+    """A peer that fails on a row is left out of it; we may not fail."""
+    text = f"{engine.name} on {row.name}: {answer['error']}"
+    if engine.name not in PEERS:
+        sys.exit(f"peers.py: {text}")
+    print(f"  {text}", file=sys.stderr)
 
 
 def contenders(ways, times):
@@ -181,6 +191,8 @@ def contenders(ways, times):
 def report(row, ways, peaks):
     columns = {}
     for _, way in sorted(ways, key=lambda pair: min(pair[1]["rounds"])):
+        if np.inf in way["rounds"]:
+            continue
         columns.setdefault(way["column"], {
             "seconds": min(way["rounds"]) / row.chain, "rounds": way["rounds"], "first": way["first"],
             "max_error": way["max_error"], "rms_error": way["rms_error"],

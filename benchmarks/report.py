@@ -1,23 +1,55 @@
-"""The Markdown tables of a benchmark run, from pytest-benchmark's JSON.
+"""The Markdown tables of benchmark runs, from pytest-benchmark's JSON and from that of peers.py.
 
-python benchmarks/report.py conv.json [more.json ...]
+python benchmarks/report.py conv.json [more.json ...] [--out FOLDER [--png]]
+
+--out writes report.md, report.json with the runs of peers.py merged, and pictures of them (matplotlib: extra "plots").
 """
 
+import argparse
 import json
 import math
-import sys
 from pathlib import Path
+
+import peer_report
 
 NUMPY = "NumPy im2col + BLAS"
 
 
-def main(paths):
-    for path in paths:
-        run = json.loads(Path(path).read_text())
-        print(f"{run['machine_info']['tapwise']}\n")
-        for direction, benchmarks in by(run["benchmarks"], "direction").items():
-            print(f"### {direction}\n\n{table(benchmarks)}")
-        print(side_by_side(run["benchmarks"]))
+def main(arguments=None):
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("files", nargs="+", type=Path, metavar="FILE.json")
+    parser.add_argument("--out", type=Path, metavar="FOLDER")
+    parser.add_argument("--png", action="store_true", help="pictures as PNG instead of SVG")
+    options = parser.parse_args(arguments)
+    contents = {path: json.loads(path.read_text()) for path in options.files}
+    runs = peer_report.read([path for path, content in contents.items() if peer_report.is_peers(content)])
+    parts = [suites(content) for content in contents.values() if not peer_report.is_peers(content)]
+    text = "\n".join([*parts, *map(peer_report.markdown, runs)])
+    print(text)
+    if options.out:
+        options.out.mkdir(parents=True, exist_ok=True)
+        (options.out / "report.md").write_text(text + "\n")
+        (options.out / "report.json").write_text(json.dumps({"runs": runs}, indent=1) + "\n")
+        pictures(runs, options.out, "png" if options.png else "svg")
+
+
+def pictures(runs, folder, ending):
+    if not runs:
+        return
+    try:
+        import plots
+    except ImportError:
+        print('no pictures: pip install ".[plots]"')
+        return
+    for run in runs:
+        for path in plots.draw(run, folder, ending):
+            print(f"wrote {path}")
+
+
+def suites(run):
+    """The tables of one pytest-benchmark file."""
+    tables = [f"### {direction}\n\n{table(group)}" for direction, group in by(run["benchmarks"], "direction").items()]
+    return "\n".join([f"{run['machine_info']['tapwise']}\n", *tables, side_by_side(run["benchmarks"])])
 
 
 def by(benchmarks, key):
@@ -94,11 +126,10 @@ COLUMNS = [
     ("GB/s", "bytes", rate("bytes", 1e9)),
     ("% of copy", "copy_rate", share("bytes", "copy_rate")),
     ("x NumPy", "flops", lambda benchmark, numpy: f"{numpy / seconds(benchmark):.2f}"),
+    ("workspace, MiB", "workspace", lambda benchmark, numpy: f"{benchmark['extra_info']['workspace'] / 2**20:.2f}"),
     ("error", "error", lambda benchmark, numpy: f"{benchmark['extra_info']['error']:.1e}"),
 ]
 
 
 if __name__ == "__main__":
-    if len(sys.argv) < 2:
-        sys.exit("usage: python benchmarks/report.py FILE.json [FILE.json ...]")
-    main(sys.argv[1:])
+    main()

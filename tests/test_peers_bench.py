@@ -11,9 +11,11 @@ BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
 import peer_process  # noqa: E402
+import peer_report  # noqa: E402
 import peer_rows  # noqa: E402
 import peer_table  # noqa: E402
 import peers  # noqa: E402
+import report  # noqa: E402
 from tapwise.ops.geometry import conv_geometry, pool_geometry  # noqa: E402
 
 ALL = [
@@ -148,6 +150,59 @@ def test_a_line_says_speed_ratio_error_and_share():
     assert "3x3 64 @56 n1: 2.00 x onnxruntime, 4.00 ms, 50 % of peak 500" in text
     assert "tapwise 250 | onnxruntime 125" in text
     assert peer_table.means([{**row, "name": "slow", "ratio": 0.5}]).endswith("below 1.0: slow")
+
+
+def measured(row, suite="forward", **seconds):
+    """A file of peers.py with one row."""
+    made = {
+        **row.as_json(),
+        "flops": row.flops,
+        "bytes": row.bytes,
+        "peaks": [400.0, 500.0],
+        "columns": columns(**seconds),
+    }
+    settings = {"suite": suite, "threads": 2, "isa": None, "command": f"peers.py -k {row.name}"}
+    engines = {"tapwise": {"machine": "a machine", "version": "1"}, "ncnn": {"version": "2"}}
+    rows = [{**made, **peer_table.ratio(made)}]
+    return json.loads(json.dumps({"settings": settings, "engines": engines, "copy_rate": 40.0, "rows": rows}))
+
+
+def test_files_of_one_setting_are_merged():
+    stem, square = peer_rows.FORWARD[:2]
+    runs = [measured(stem, tapwise=1.0), measured(square, tapwise=1.0), measured(stem, tapwise=0.5)]
+    (merged,) = peer_report.merge(runs)
+    assert [(row["name"], row["columns"]["tapwise"]["seconds"]) for row in merged["rows"]] == [
+        (square.name, 1.0), (stem.name, 0.5),
+    ]  # fmt: skip
+    assert merged["settings"]["commands"] == [f"peers.py -k {stem.name}", f"peers.py -k {square.name}"]
+    assert peer_report.merge([merged]) == [merged]
+    other = measured(stem, tapwise=1.0)
+    other["settings"]["threads"] = 1
+    assert len(peer_report.merge([*runs, other])) == 2
+
+
+def test_report_writes_tables_data_and_pictures(tmp_path, capsys):
+    square, tiny, pool = peer_rows.FORWARD[1], peer_rows.TINY[0], peer_rows.pooling()[0]
+    runs = {
+        "a": measured(square, tapwise=0.0005, tapwise_packed=square.flops / 1e12, ncnn=square.flops / 5e11),
+        "b": measured(tiny, "tiny", tapwise=4e-6, onnxruntime=6e-6),
+        "c": measured(pool, "pool", tapwise=0.002, torch=0.001),
+    }
+    for name, run in runs.items():
+        (tmp_path / f"{name}.json").write_text(json.dumps(run))
+    report.main([*(str(tmp_path / f"{name}.json") for name in runs), "--out", str(tmp_path / "out")])
+    text = capsys.readouterr().out
+    assert "| 3x3 64 @56 n1 | 462 | **1000** | 500 | 2.00 | ncnn | 500 | 200 | 1.0e-07 |" in text
+    assert "| 3x3 3-8 @8 | **4.00** | 6.00 | 1.50 | ORT | 1.0e-07 |" in text
+    assert "below 1: max pool 3x3 s2 64 @112 n16 nhwc." in text
+    assert text.startswith((tmp_path / "out/report.md").read_text()[:-1])
+    again = peer_report.read([tmp_path / "out/report.json"])
+    assert [run["settings"]["suite"] for run in again] == ["forward", "tiny", "pool"]
+    pictures = sorted(path.name for path in (tmp_path / "out").glob("*.svg"))
+    assert pictures == [
+        "forward-2-threads-bars.svg", "forward-2-threads-roofline.svg", "pool-2-threads-bars.svg",
+        "tiny-2-threads-bars.svg", "tiny-2-threads-roofline.svg",
+    ]  # fmt: skip
 
 
 def test_refuses_what_it_does_not_know(capsys):
