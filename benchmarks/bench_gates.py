@@ -45,9 +45,11 @@ def time_conv(benchmark, gate, row, direction, x_shape, w_shape, **options):
     operation(*arrays, out=out, **options)
     channels = w_shape[:-1] if g.channels_last else w_shape[1:]
     plan = tapwise.plan(x_shape, w_shape, direction=direction, **{k: v for k, v in options.items() if k != "out"})
+    named = options.get("algorithm", "auto")
+    engine = f"auto: {plan.algorithm}" if named == "auto" else named
     benchmark.group = f"gate {gate} {row}"
     benchmark.extra_info.update(
-        row=f"gate {gate}: {row}", direction=direction, engine=f"tapwise {plan.algorithm}",
+        row=f"gate {gate}: {row}", direction=direction, engine=engine,
         flops=2 * prod(g.y_shape) * prod(channels), bytes=4 * (x.size + w.size + dy.size),
         workspace=plan.workspace_bytes, packed=plan.packed_bytes,
         error=compare(out, operation, *arrays, **geometry),

@@ -72,12 +72,8 @@ def table(run):
         elif suite == "pool":
             tail.append(number(row["bytes"] / best(row)["seconds"] / 1e9))
         tail.append(f"{best(row)['rms_error']:.1e}")
-        lines.append(f"| {label(row)} | {' | '.join(cells + tail)} |")
+        lines.append(f"| {row['name']} | {' | '.join(cells + tail)} |")
     return "\n".join(lines) + "\n"
-
-
-def label(row):
-    return row["name"] if row["flops"] else f"{row['operation'].replace('_', ' ')} {row['name']}"
 
 
 def cell(row, name, unit, ours):
@@ -97,5 +93,5 @@ def summary(rows):
     text = f"Geometric mean of the ratios {mean(ratios):.2f}, smallest {min(ratios):.2f}"
     if any(TUNED in row["columns"] for row in rows):
         text += f"; tuned {mean(ratio(row, TUNED)['ratio'] for row in rows if TUNED in row['columns']):.2f}"
-    below = [label(row) for row in rows if row["ratio"] < 1]
+    below = [row["name"] for row in rows if row["ratio"] < 1]
     return f"{text}; below 1: {', '.join(below)}." if below else f"{text}."

@@ -175,12 +175,12 @@ def cold():
 def pooling():
     return tuple(
         Row(
-            f"{window}x{window} s{stride} {c} @{size} n{n} {'nhwc' if data_format == 'channels_last' else 'nchw'}",
+            f"{operation.replace('_', ' ')} {window}x{window} s{stride} {c} @{size} n{n} {layout}",
             operation, (n, size, size, c), (window,) * 2, (stride,) * 2, ((0, 0),) * 2, (1,) * 2, data_format,
         )
         for operation in POOL
         for window, stride, c, size, n in ((3, 2, 64, 112, 16), (2, 2, 64, 56, 16), (3, 2, 64, 112, 1))
-        for data_format in ("channels_last", "channels_first")
+        for layout, data_format in (("nhwc", "channels_last"), ("nchw", "channels_first"))
     )  # fmt: skip
 
 

@@ -6,7 +6,7 @@ matplotlib.use("Agg")
 
 from matplotlib import pyplot as plt
 
-from peer_report import HEADINGS, label, title
+from peer_report import HEADINGS, title
 from peer_table import best, peak, speed
 
 BLUE, GREY = "#2b5d8c", "#555555"
@@ -49,7 +49,7 @@ def bars(run):
                          label=HEADINGS[engine], **outline)  # fmt: skip
     if counted:
         axes.axvline(max(map(peak, rows)), color=GREY, linewidth=1, linestyle="--", label="FMA peak", zorder=1)
-    axes.set_yticks(places, [label(row) for row in rows], fontsize=8)
+    axes.set_yticks(places, [row["name"] for row in rows], fontsize=8)
     axes.set_ylim(len(rows) - 0.4, -0.6)
     axes.set_xlim(left=0)
     axes.set_xlabel("GFLOP/s of the direct method" if counted else "GB/s, each array counted once")
@@ -85,7 +85,7 @@ def roofline(run):
     axes.set_xscale("log")
     axes.set_yscale("log")
     number_points(axes, intensity, ours)
-    names = "\n".join(f"{number}  {label(row)}" for number, row in enumerate(rows, 1))
+    names = "\n".join(f"{number}  {row['name']}" for number, row in enumerate(rows, 1))
     axes.text(1.02, 1, names, transform=axes.transAxes, va="top", fontsize=7.5, linespacing=1.35)
     for axis in (axes.xaxis, axes.yaxis):
         axis.set_major_formatter(lambda value, _: f"{value:g}")

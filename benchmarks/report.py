@@ -64,7 +64,7 @@ def table(benchmarks):
     columns = [
         (name, value)
         for name, needs, value in COLUMNS
-        if any(needs in benchmark["extra_info"] for benchmark in benchmarks)
+        if any(needs in (*benchmark["extra_info"], benchmark["extra_info"]["engine"]) for benchmark in benchmarks)
     ]
     lines = [
         f"| | | {' | '.join(name for name, _ in columns)} |",
@@ -125,7 +125,7 @@ COLUMNS = [
     ("% of FMA peak", "peak", share("flops", "peak")),
     ("GB/s", "bytes", rate("bytes", 1e9)),
     ("% of copy", "copy_rate", share("bytes", "copy_rate")),
-    ("x NumPy", "flops", lambda benchmark, numpy: f"{numpy / seconds(benchmark):.2f}"),
+    ("x NumPy", NUMPY, lambda benchmark, numpy: f"{numpy / seconds(benchmark):.2f}"),
     ("workspace, MiB", "workspace", lambda benchmark, numpy: f"{benchmark['extra_info']['workspace'] / 2**20:.2f}"),
     ("error", "error", lambda benchmark, numpy: f"{benchmark['extra_info']['error']:.1e}"),
 ]

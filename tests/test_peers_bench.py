@@ -10,6 +10,7 @@ import pytest
 BENCHMARKS = Path(__file__).parents[1] / "benchmarks"
 sys.path.append(str(BENCHMARKS))
 
+import errors  # noqa: E402
 import peer_process  # noqa: E402
 import peer_report  # noqa: E402
 import peer_rows  # noqa: E402
@@ -203,6 +204,20 @@ def test_report_writes_tables_data_and_pictures(tmp_path, capsys):
         "forward-2-threads-bars.svg", "forward-2-threads-roofline.svg", "pool-2-threads-bars.svg",
         "tiny-2-threads-bars.svg", "tiny-2-threads-roofline.svg",
     ]  # fmt: skip
+
+
+def test_error_table_compares_with_a_left_to_right_sum():
+    found = list(errors.rows(6, channels=(7, 16), co=8))
+    assert [(values, terms) for values, terms, _ in found] == [
+        (values, terms) for values in ("normal", "hidden layer", "pixels") for terms in (63, 144)
+    ]
+    for values, terms, by_algorithm in found:
+        assert by_algorithm["left to right"][2] == 1
+        assert 0 < by_algorithm["direct"][0] < 1e-6, (values, terms)
+        for algorithm in ("winograd-2x2", "winograd-4x4"):  # what accuracy="default" may choose
+            if algorithm in by_algorithm:
+                assert by_algorithm[algorithm][2] <= 4, (values, terms, algorithm)
+    assert errors.table(found).count("\n") == 7
 
 
 def test_refuses_what_it_does_not_know(capsys):
