@@ -86,6 +86,8 @@ using MaxPoolForward = void(const Pool&, const float* x, float* y, std::int32_t*
 using AveragePoolForward = void(const Pool&, const float* x, float* y, Index begin, Index end);
 // Range: (image, channel) pairs. scratch holds ow floats.
 using MaxPoolGrad = void(const Pool&, const float* dy, const std::int32_t* indices, float* dx, Index begin, Index end);
+// The largest as an unsigned number, so that negative ones are larger than any plane. Range: elements.
+using LargestIndex = std::uint32_t(const std::int32_t* indices, Index begin, Index end);
 using AveragePoolGrad = void(const Pool&, const float* dy, float* dx, float* scratch, Index begin, Index end);
 
 // Range: elements.

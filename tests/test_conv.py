@@ -102,4 +102,5 @@ def test_larger_than_the_caches(channels, groups, offset, rng):
     for image in range(21):
         alone = tapwise.conv(x[image : image + 1], w, padding=1, groups=groups, activation="relu")
         np.testing.assert_array_equal(y[image : image + 1], alone)
-    assert np.isnan(memory[:start]).all() and np.isnan(memory[start + x.size :]).all()
+    assert np.isnan(memory[:start]).all()
+    assert np.isnan(memory[start + x.size :]).all()

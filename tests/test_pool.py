@@ -83,6 +83,8 @@ ONE_LAYOUT = [
     Case("1-D", (2, 37, 5), 4, strides=3, padding=1),
     Case("1-D, one channel", (1, 100, 1), 7, strides=1, padding=3),
     Case("3-D", (2, 4, 5, 6, 5), (2, 3, 2), strides=(1, 2, 1), padding=((1, 0), (0, 1), (1, 1))),
+    Case("3-D, dilated", (1, 7, 6, 5, 4), (2, 2, 2), strides=1, padding=1, dilation=(4, 3, 2)),
+    Case("2x2 of 300 channels, several images", (9, 5, 6, 300), 2),
     Case("empty batch", (0, 5, 5, 3), 2),
 ]
 CASES = [replace(case, data_format=layout) for layout in AXES for case in ONE_LAYOUT]
@@ -160,6 +162,23 @@ def test_gradients_are_adjoint(case, engine, rng):
     y, indices = tapwise.max_pool(x, return_indices=True, **case.options)
     dx = tapwise.max_pool_grad(dy, indices, case.x_shape, data_format=case.data_format)
     assert_adjoint(dy, y, dx, x, bound(dot(np.abs(dy), np.abs(y)), case.window), "max")
+
+
+@pytest.mark.parametrize("offset", [0, 1, 4], ids=lambda floats: f"y {floats} floats past 64 bytes")
+@pytest.mark.parametrize("operation", [tapwise.max_pool, tapwise.average_pool])
+def test_larger_than_the_caches(operation, offset, rng):
+    """Outputs that go past the caches, at any alignment, are those of one image."""
+    x = rng.standard_normal((17, 66, 62, 68), np.float32)
+    size = 17 * 33 * 31 * 68
+    memory = np.full(size + 32, np.nan, np.float32)
+    start = -memory.ctypes.data // 4 % 16 + offset
+    y = memory[start : start + size].reshape(17, 33, 31, 68)
+    operation(x, 3, strides=2, padding=1, out=y)
+    for image in range(17):
+        alone = operation(x[image : image + 1], 3, strides=2, padding=1)
+        np.testing.assert_array_equal(y[image : image + 1], alone)
+    assert np.isnan(memory[:start]).all()
+    assert np.isnan(memory[start + size :]).all()
 
 
 @both_layouts

@@ -173,6 +173,32 @@ TAPWISE_INLINE Vec relu(Vec x) {
   return x < Vec{} ? Vec{} : x;
 }
 
+// value = the larger one, value where they are equal; a NaN is larger than any number, the first NaN than another.
+#if defined(__AVX512F__)
+TAPWISE_INLINE __mmask16 is_larger(Vec v, Vec value) {
+  return _mm512_mask_cmp_ps_mask(_mm512_cmp_ps_mask(v, value, _CMP_NLE_UQ), value, value, _CMP_ORD_Q);
+}
+TAPWISE_INLINE void keep_larger(Vec& value, Vec v) {
+  value = _mm512_mask_mov_ps(value, is_larger(v, value), v);
+}
+TAPWISE_INLINE void keep_larger(Vec& value, IntVec& index, Vec v, IntVec v_index) {
+  const __mmask16 larger = is_larger(v, value);
+  value = _mm512_mask_mov_ps(value, larger, v);
+  index = reinterpret_cast<IntVec>(
+      _mm512_mask_mov_epi32(reinterpret_cast<__m512i>(index), larger, reinterpret_cast<__m512i>(v_index)));
+}
+#else
+TAPWISE_INLINE void keep_larger(Vec& value, Vec v) {
+  const Vec larger = v <= value ? value : v;  // a NaN is not <=
+  value = value == value ? larger : value;
+}
+TAPWISE_INLINE void keep_larger(Vec& value, IntVec& index, Vec v, IntVec v_index) {
+  const IntVec larger_index = v <= value ? index : v_index;
+  index = value == value ? larger_index : index;
+  keep_larger(value, v);
+}
+#endif
+
 template <class T>
 TAPWISE_INLINE T least(T a, T b) {
   return a < b ? a : b;

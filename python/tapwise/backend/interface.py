@@ -99,7 +99,7 @@ class Backend(Protocol):
         """indices: int32, flat over the plane of one image and channel; the first of equals, the first NaN."""
 
     def max_pool_grad(self, dy: Array, indices: Array, dx: Array, p: PoolGeometry) -> None:
-        """p carries shapes only: the indices say where dy goes."""
+        """p carries shapes only: the indices say where dy goes. Raises ValueError on one outside of the plane."""
 
     def average_pool(self, x: Array, y: Array, p: PoolGeometry) -> None: ...
 

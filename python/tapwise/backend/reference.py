@@ -134,6 +134,9 @@ def max_pool(x: Array, y: Array, indices: Array | None, p: PoolGeometry) -> None
 
 @silent
 def max_pool_grad(dy: Array, indices: Array, dx: Array, p: PoolGeometry) -> None:
+    plane = dx[0].size // dy.shape[-1 if p.channels_last else 1] if dy.size else 0
+    if dy.size and not 0 <= indices.min() <= indices.max() < plane:
+        raise ValueError(f"indices must be >= 0 and < {plane}, got {indices.min()} to {indices.max()}")
     dx[...] = 0
     images, channels = np.ogrid[: dx.shape[0], : dx.shape[-1 if p.channels_last else 1]]
     dx, dy, indices = (last(a, p.channels_last) for a in (dx, dy, indices))

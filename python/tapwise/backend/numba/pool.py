@@ -98,6 +98,9 @@ def max_pool(x: Array, y: Array, indices: Array | None, p: PoolGeometry) -> None
 
 def max_pool_grad(dy: Array, indices: Array, dx: Array, p: PoolGeometry) -> None:
     """dx, to which each dy is added where its index says; windows don't matter."""
+    plane = dx[0].size // dy.shape[-1 if p.channels_last else 1] if dy.size else 0
+    if dy.size and not 0 <= indices.min() <= indices.max() < plane:
+        raise ValueError(f"indices must be >= 0 and < {plane}, got {indices.min()} to {indices.max()}")
     images, channels = (dy.shape[0], dy.shape[-1]) if p.channels_last else (dy.shape[0] * dy.shape[1], 1)
     if dx.size:
         dy, at, dx = (typed(a).reshape(images, -1, channels) for a in (dy, indices, dx))
