@@ -16,6 +16,8 @@ constexpr Index kCopyFloats = 1024 * 1024;       // 4 MiB: a task's copy of a ch
 constexpr Index kPatchFloats = 4 * 1024 * 1024;  // 16 MiB: what im2col may gather for one pixel
 constexpr Index kAliasedFloats = 512;            // pixels 2 KiB apart crowd a tile's rows into two sets of the L1
 constexpr Index kGapFloats = 16;
+constexpr Index kEdge = 2;                     // kMostSkipped of cpu/gemm.h
+constexpr Index kSkipChannels = 16;            // fewer are better merged with the neighbouring taps'
 constexpr Index kDotChannels = 4;              // see cpu/gemm.h
 constexpr Index kSumFloats = 4 * 1024 * 1024;  // 16 MiB: all private sums of a weight gradient
 constexpr Index kTaskPixels = 224;             // 16 tiles of 14: enough to amortise a panel's first touch
@@ -76,11 +78,12 @@ Index touched(const Side& s, bool transposed, Index outputs) {
   return std::min(s.in, reached(s, transposed, outputs));
 }
 
-// Whether an output reaches past the input.
-bool is_padded(const Side& s, bool transposed) {
+// Outputs at either border that reach past the input, the larger number of the two.
+Index edge(const Side& s, bool transposed) {
   const Index span = (s.k - 1) * s.dilation;
-  if (transposed) return s.pad < span || (s.out - 1 + s.pad) / s.stride >= s.in;
-  return s.pad > 0 || (s.out - 1) * s.stride - s.pad + span >= s.in;
+  if (transposed) return std::max(ceil_divide(span - s.pad, s.stride), s.out - 1 + s.pad - (s.in * s.stride - 1));
+  const Index whole = s.in - 1 - span + s.pad;  // the last position whose taps all lie in the input
+  return std::max(ceil_divide(s.pad, s.stride), s.out - 1 - (whole < 0 ? -1 : whole / s.stride));
 }
 
 Index from_channels_of(const Work& w, Index panels) {
@@ -99,10 +102,10 @@ Index copy_floats(const Work& w, const Split& s) {
   return read + (w.planes ? s.rows * s.cols * to_channels_of(w, s.task_panels) : 0);
 }
 
-// The walk's own arrays, see carve() in cpu/rows.h: 16-byte taps, 24-byte segments, rounded up to a cache line.
+// The walk's own arrays, see carve() in cpu/rows.h: 16-byte taps, 32-byte segments, rounded up to a cache line.
 Index walk_floats(const Work& w) {
   const Index taps = w.d.k * w.h.k + w.w.k + std::max(w.d.k, w.h.k);
-  return 4 * taps + 6 * w.taps + 32;
+  return 4 * taps + 3 * 8 * w.taps + 32;
 }
 
 void count_blocks(const Work& w, Split& s) {
@@ -149,8 +152,12 @@ Split split_outputs(const Work& w, bool gathers, Index tile_pixels, Index lanes)
   s.panels = w.panels;
   const Index panel_floats = w.row_length * w.panel;
   s.dot = !w.depthwise && w.to_channels <= kDotChannels && stretch(w) >= lanes;
-  // Zeros beside a row make its pixels alike. Strides far above the kernel would copy what no tap reads.
-  s.copies = w.planes || (!w.depthwise && is_padded(w.w, w.transposed) && w.w.stride <= 2 * w.w.k);
+  // Zeros beside a row make its pixels alike. A tile skips up to kEdge of them itself, at the price of short segments.
+  // Strides far above the kernel would copy what no tap reads.
+  const Index border = edge(w.w, w.transposed);
+  const bool skips = !gathers && !s.dot && border <= kEdge && w.from_channels >= kSkipChannels &&
+                     w.from_channels % kAliasedFloats != 0 && (!w.transposed || w.w.stride == 1);
+  s.copies = w.planes || (!w.depthwise && border > 0 && !skips && w.w.stride <= 2 * w.w.k);
   s.copy_gap = w.from_channels % kAliasedFloats == 0 ? kGapFloats : 0;
   s.shared_floats = s.dot ? w.groups * w.to_channels * w.row_length : w.panels * panel_floats;
   s.cols = std::min(w.w.out, kTaskPixels);

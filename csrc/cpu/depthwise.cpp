@@ -20,7 +20,7 @@ struct Depthwise {
   static void block(const Sides& s, const Task& task, const Region& from, const Weights& weights, const Scratch& c,
                     const Put& put) {
     const Index panel_floats = s.d.k * s.h.k * s.w.k * kPanel;
-    for_each_run(s, task.block, from, 1, false, c, [&](Run run, Index h, Index w, Index w_step) {
+    for_each_run(s, task.block, from, 1, false, false, c, [&](Run run, Index h, Index w, Index w_step) {
       const float* a = run.a;
       for (Index p = task.panel0; p < task.panel1; ++p) {
         const Panel panel = panel_at(s, true, p);
@@ -32,7 +32,7 @@ struct Depthwise {
 
   static void accumulate(const Sides& s, const Task& task, const Block& b, const Region& x, const Region& dy,
                          float* sums, const Scratch& c) {
-    for_each_run(s, b, x, 1, false, c, [&](Run run, Index h, Index w, Index) {
+    for_each_run(s, b, x, 1, false, false, c, [&](Run run, Index h, Index w, Index) {
       const float *a = run.a, *d = dy.data + offset(dy, b.d, h, w) - dy.channel;
       for (Index p = task.panel0; p < task.panel1; ++p) {
         const Panel panel = panel_at(s, true, p);

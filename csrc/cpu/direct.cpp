@@ -23,10 +23,11 @@ struct Direct {
                     const Put& put) {
     for (Index p = task.panel0; p < task.panel1; ++p) {
       const Panel panel = panel_at(s, false, p);
-      for_each_run(s, task.block, from, s.from_channels, true, c, [&](Run run, Index h, Index w, Index w_step) {
-        run.a += panel.from_channel - from.channel;
-        sum_run(s, task, run, weights.packed, p, put(panel, h, w, w_step));
-      });
+      for_each_run(s, task.block, from, s.from_channels, true, !task.dot, c,
+                   [&](Run run, Index h, Index w, Index w_step) {
+                     run.a += panel.from_channel - from.channel;
+                     sum_run(s, task, run, weights.packed, p, put(panel, h, w, w_step));
+                   });
     }
   }
 
@@ -35,7 +36,7 @@ struct Direct {
     const Index row = s.groups * s.to_channels;
     for (Index p = task.panel0; p < task.panel1; ++p) {
       const Panel panel = panel_at(s, false, p);
-      for_each_run(s, b, x, s.from_channels, true, c, [&](Run run, Index h, Index w, Index) {
+      for_each_run(s, b, x, s.from_channels, true, false, c, [&](Run run, Index h, Index w, Index) {
         run.a += panel.from_channel - x.channel;
         outer_run(run, dy.data + offset(dy, b.d, h, w) + panel.channel - dy.channel, dy.w_step, panel.channels,
                   sums + panel.channel, row);

@@ -39,17 +39,33 @@ struct Rows {
   }
 };
 
-template <int M, int V>
+// Adds channel k of the pixels [kFirst, kLast) of a tile.
+template <int kFirst, int kLast, int M, int V>
 TAPWISE_INLINE void multiply(Vec (&sum)[M][V], const Rows<M>& rows, Index stride, int k, const float* panel) {
   Vec w[V];
   TAPWISE_UNROLL for (int v = 0; v < V; ++v) w[v] = load(panel + k * kPanel + v * kLanes);
-  TAPWISE_UNROLL for (int i = 0; i < M; ++i) {
+  TAPWISE_UNROLL for (int i = kFirst; i < kLast; ++i) {
     const Vec x = splat(rows.at(i, stride, k));
     TAPWISE_UNROLL for (int v = 0; v < V; ++v) sum[i][v] = fma(x, w[v], sum[i][v]);
   }
 }
 
-template <int M, int V>
+template <int kFirst, int kLast, int M, int V>
+TAPWISE_INLINE void add_segment(Vec (&sum)[M][V], const float* a, Index stride, const float* b, Index k) {
+  constexpr Index kAhead = M > 8 ? 2 : 1;  // lines that M pixels of two channels come to, or one more
+  Rows<M> rows(a, stride);
+  const float* next = a + M * stride;  // where the next tile will read
+  for (; k >= 2; k -= 2, b += 2 * kPanel, next += kAhead * kLine) {
+    multiply<kFirst, kLast>(sum, rows, stride, 0, b);
+    __builtin_prefetch(next);
+    multiply<kFirst, kLast>(sum, rows, stride, 1, b);
+    if constexpr (kAhead > 1) __builtin_prefetch(next + kLine);
+    rows.advance(2);
+  }
+  if (k) multiply<kFirst, kLast>(sum, rows, stride, 0, b);
+}
+
+template <int M, int V, bool kResidual, bool kRelu>
 TAPWISE_INLINE void store_tile(const Vec (&sum)[M][V], const Store& to, Index first) {
   TAPWISE_UNROLL for (int v = 0; v < V; ++v) {
     const Index count = least<Index>(kLanes, to.channels - v * kLanes);
@@ -57,35 +73,63 @@ TAPWISE_INLINE void store_tile(const Vec (&sum)[M][V], const Store& to, Index fi
     TAPWISE_UNROLL for (int i = 0; i < M; ++i) {
       const Index at = (first + i) * to.y_pixel + v * kLanes;
       Vec y = sum[i][v] + b;
-      if (to.residual) y += load_part(to.residual + at, count);
-      if (to.activation == Activation::relu) y = relu(y);
-      store_part(to.y + at, y, count);
+      if (kResidual) y += load_part(to.residual + at, count);
+      store_part(to.y + at, kRelu ? relu(y) : y, count);
     }
   }
+}
+
+template <int M, int V>
+TAPWISE_INLINE void store_tile(const Vec (&sum)[M][V], const Store& to, Index first) {
+  const bool rectified = to.activation == Activation::relu;
+  if (to.residual)
+    rectified ? store_tile<M, V, true, true>(sum, to, first) : store_tile<M, V, true, false>(sum, to, first);
+  else
+    rectified ? store_tile<M, V, false, true>(sum, to, first) : store_tile<M, V, false, false>(sum, to, first);
   if (to.activation > Activation::relu)
     for (int i = 0; i < M; ++i) activate(to.activation, to.alpha, to.y + (first + i) * to.y_pixel, to.channels);
 }
 
 template <int M, int V>
 void gemm_tile(const Run& run, Index first, const float* panel, const Store& to) {
-  constexpr Index kAhead = M > 8 ? 2 : 1;  // lines that M pixels of two channels come to, or one more
   Vec sum[M][V] = {};
   for (Index s = 0; s < run.segment_count; ++s) {
     const Segment& segment = run.segments[s];
-    Rows<M> rows(run.a + first * run.a_pixel + segment.a, run.a_pixel);
-    const float* b = panel + segment.b * kPanel;
-    const float* next = run.a + (first + M) * run.a_pixel + segment.a;  // where the next tile will read
-    Index k = segment.k;
-    for (; k >= 2; k -= 2, b += 2 * kPanel, next += kAhead * kLine) {
-      multiply(sum, rows, run.a_pixel, 0, b);
-      __builtin_prefetch(next);
-      multiply(sum, rows, run.a_pixel, 1, b);
-      if constexpr (kAhead > 1) __builtin_prefetch(next + kLine);
-      rows.advance(2);
-    }
-    if (k) multiply(sum, rows, run.a_pixel, 0, b);
+    add_segment<0, M>(sum, run.a + first * run.a_pixel + segment.a, run.a_pixel, panel + segment.b * kPanel, segment.k);
   }
   store_tile(sum, to, first);
+}
+
+// A tile at the border of the input: each segment has its own pixels. Nothing is multiplied by padding.
+template <int M, int V>
+void gemm_edge_tile(const Run& run, const float* panel, const Store& to) {
+  static_assert(kMostSkipped == 2);
+  constexpr int kTwo = M > 2 ? 2 : M, kOne = M > 1 ? 1 : M;
+  Vec sum[M][V] = {};
+  for (Index s = 0; s < run.segment_count; ++s) {
+    const Segment& segment = run.segments[s];
+    const float *a = run.a + segment.a, *b = panel + segment.b * kPanel;
+    switch (segment.skip_first - segment.skip_last) {
+      case 0:
+        add_segment<0, M>(sum, a, run.a_pixel, b, segment.k);
+        break;
+      case 1:
+        add_segment<kOne, M>(sum, a, run.a_pixel, b, segment.k);
+        break;
+      case 2:
+        add_segment<kTwo, M>(sum, a, run.a_pixel, b, segment.k);
+        break;
+      case -1:
+        add_segment<0, M - kOne>(sum, a, run.a_pixel, b, segment.k);
+        break;
+      case -2:
+        add_segment<0, M - kTwo>(sum, a, run.a_pixel, b, segment.k);
+        break;
+      default:
+        assert(false);
+    }
+  }
+  store_tile(sum, to, 0);
 }
 
 // The lanes of a vector, added in an order that doesn't depend on the tile.
@@ -200,6 +244,15 @@ TAPWISE_INLINE void split_evenly(Index total, int largest, const Visit& visit) {
 }  // namespace
 
 void gemm_run(const Run& run, const float* panel, const Store& to) {
+  if (run.edge) {
+    with_constant<kTilePixels>(static_cast<int>(run.pixels), [&]<int M>() {
+      if (to.channels > kLanes)
+        gemm_edge_tile<M, 2>(run, panel, to);
+      else
+        gemm_edge_tile<M, 1>(run, panel, to);
+    });
+    return;
+  }
   split_evenly(run.pixels, kTilePixels, [&](Index first, int pixels) {
     with_constant<kTilePixels>(pixels, [&]<int M>() {
       if (to.channels > kLanes)

@@ -13,7 +13,10 @@ struct Segment {
   Index a;  // offset of the first channel from the run's first pixel
   Index b;  // row of the packed panel, or of the weight gradient
   Index k;
+  int skip_first = 0, skip_last = 0;  // pixels at either end for which it is outside the input; at most one isn't 0
 };
+
+inline constexpr int kMostSkipped = 2;  // a 5x5's border; gemm_run alone knows them
 
 struct Run {
   const float* a;
@@ -21,6 +24,7 @@ struct Run {
   const Segment* segments;
   Index segment_count;
   Index pixels;
+  bool edge = false;  // has segments that skip pixels; one tile
 };
 
 // Where a run's sums go: `channels` (<= kPanel) of each pixel.

@@ -46,9 +46,9 @@ struct Im2col {
     for (Index p0 = task.panel0, p1; p0 < task.panel1; p0 = p1) {
       p1 = least(task.panel1, (p0 / a_group + 1) * a_group);
       const Index group_offset = panel_at(s, false, p0).from_channel - from.channel;
-      for_each_run(s, b, from, s.from_channels, true, c, [&](Run run, Index h, Index w, Index w_step) {
+      for_each_run(s, b, from, s.from_channels, true, false, c, [&](Run run, Index h, Index w, Index w_step) {
         run.a += group_offset;
-        visit(gather(run, c.rest, c.segments), p0, p1, h, w, w_step);
+        visit(gather(run, c.rest, c.segments + s.d.k * s.h.k * s.w.k), p0, p1, h, w, w_step);
       });
     }
   }

@@ -110,7 +110,7 @@ struct Scratch {
   Tap* rows;          // kd * kh
   Tap* columns;       // kw
   Tap* taps;          // kd
-  Segment* segments;  // kd * kh * kw
+  Segment* segments;  // three times kd * kh * kw: an edge on either side of a row, and what lies between
   float* rest;
 };
 
@@ -121,7 +121,7 @@ TAPWISE_INLINE Scratch carve(const Sides& s, float* scratch) {
   c.columns = c.rows + s.d.k * s.h.k;
   c.taps = c.columns + s.w.k;
   c.segments = reinterpret_cast<Segment*>(c.taps + most(s.d.k, s.h.k));
-  float* end = reinterpret_cast<float*>(c.segments + s.d.k * s.h.k * s.w.k);
+  float* end = reinterpret_cast<float*>(c.segments + 3 * s.d.k * s.h.k * s.w.k);
   c.rest = scratch + (end - scratch + 15) / 16 * 16;
   return c;
 }
@@ -140,25 +140,38 @@ TAPWISE_INLINE Index row_taps(const Sides& s, const Region& from, Index d, Index
   return count;
 }
 
-// Segments of column j of a phase whose columns advance the input by `step`; neighbouring taps merge where both
-// operands continue. channel_rows is from_channels, or 1 for depthwise.
-TAPWISE_INLINE Index make_segments(const Sides& s, const Region& from, Index channel_rows, const Scratch& c, Index rows,
-                                   Index columns, Index j, Index step, bool merge) {
-  Index count = 0;
+// Of `pixels` positions from `in` on, `step` apart: how many lie before the summed positions, and behind them.
+struct Skipped {
+  Index first, last;
+};
+TAPWISE_INLINE Skipped skipped(const Axis& axis, Index in, Index pixels, Index step) {
+  const Index first = least(pixels, most<Index>(0, ceil_divide(axis.low - in, step)));
+  return {first, pixels - most(first, least(pixels, most<Index>(0, ceil_divide(axis.high - in, step))))};
+}
+
+// Segments of the columns [j, j + pixels) of a phase whose columns advance the input by `step`; neighbouring taps merge
+// where both operands continue. channel_rows is from_channels, or 1 for depthwise. Returns where they end.
+TAPWISE_INLINE Segment* make_segments(const Sides& s, const Region& from, Index channel_rows, const Scratch& c,
+                                      Index rows, Index columns, Index j, Index pixels, Index step, bool merge,
+                                      Segment* const first) {
+  Segment* end = first;
   for (Index r = 0; r < rows; ++r) {
     for (Index t = 0; t < columns; ++t) {
       const Index in = c.columns[t].in + j * step;
-      if (in < s.w.low || in >= s.w.high) continue;
+      const Skipped skip = skipped(s.w, in, pixels, step);
+      if (skip.first + skip.last >= pixels) continue;
       const Segment next = {c.rows[r].in + in * from.w_step,
-                            (c.rows[r].index * s.w.k + c.columns[t].index) * channel_rows, channel_rows};
-      Segment* last = c.segments + count - 1;
-      if (merge && count > 0 && last->a + last->k == next.a && last->b + last->k == next.b)
+                            (c.rows[r].index * s.w.k + c.columns[t].index) * channel_rows, channel_rows,
+                            static_cast<int>(skip.first), static_cast<int>(skip.last)};
+      Segment* last = end - 1;
+      if (merge && end > first && last->a + last->k == next.a && last->b + last->k == next.b &&
+          last->skip_first == next.skip_first && last->skip_last == next.skip_last)
         last->k += next.k;
       else
-        c.segments[count++] = next;
+        *end++ = next;
     }
   }
-  return count;
+  return end;
 }
 
 // Columns [first, last) of a phase where all its taps touch the input.
@@ -177,24 +190,80 @@ TAPWISE_INLINE Columns interior(const Axis& axis, const Tap* taps, Index count, 
   return last > first ? Columns{first, last} : Columns{columns, columns};
 }
 
+// A part of a row whose pixels share their segments.
+struct Piece {
+  Index first, pixels;
+  Segment *begin, *end;
+  bool edge;
+};
+
+// A row of a phase in at most three pieces, the outer ones tiles at an edge; 0 where they can't be, or where a tap
+// could miss the input on both sides.
+TAPWISE_INLINE int cut_row(const Axis& axis, const Columns& whole, Index total, Index step, bool edges, Piece* pieces) {
+  if (whole.first == 0 && whole.last == total) {
+    pieces[0] = {0, total, nullptr, nullptr, false};
+    return 1;
+  }
+  if (!edges || whole.first > kMostSkipped || total - whole.last > kMostSkipped || whole.last <= whole.first ||
+      (total - 1) * step >= axis.high - axis.low)
+    return 0;
+  const Index tiles = (total + kTilePixels - 1) / kTilePixels;
+  if (tiles == 1) {
+    pieces[0] = {0, total, nullptr, nullptr, true};
+    return 1;
+  }
+  const Index left = whole.first > 0 ? (total + tiles - 1) / tiles : 0, right = whole.last < total ? total / tiles : 0;
+  int count = 0;
+  if (left) pieces[count++] = {0, left, nullptr, nullptr, true};
+  if (total > left + right) pieces[count++] = {left, total - left - right, nullptr, nullptr, false};
+  if (right) pieces[count++] = {total - right, right, nullptr, nullptr, true};
+  return count;
+}
+
 // Calls visit(run, h, w, w_step) for every run of the block: run.pixels outputs at row h, columns w, w + w_step, ...
+// Rows with the same taps have the same segments, `from.h_step` further on.
 template <class Visit>
 TAPWISE_INLINE void for_each_run(const Sides& s, const Block& block, const Region& from, Index channel_rows, bool merge,
-                                 const Scratch& c, const Visit& visit) {
+                                 bool edges, const Scratch& c, const Visit& visit) {
   const Index phases = s.transposed ? s.w.stride : 1, step = s.transposed ? 1 : s.w.stride;
+  Piece pieces[3];
+  int count = 0;
+  Index known = 0, known_first = 0, known_last = 0;  // the taps that the pieces are for; none yet
   for (Index h = block.h0; h < block.h1; ++h) {
-    const Index rows = row_taps(s, from, block.d, h, c);
+    const Index rows = row_taps(s, from, block.d, h, c), base = rows > 0 ? c.rows[0].in : 0;
+    const bool same = count > 0 && phases == 1 && rows == known && rows > 0 && c.rows[0].index == known_first &&
+                      c.rows[rows - 1].index == known_last;
+    for (Index r = 0; r < rows; ++r) c.rows[r].in -= base;
     for (Index phase = 0; phase < phases && block.w0 + phase < block.w1; ++phase) {
       const Index w = block.w0 + phase, total = (block.w1 - w + phases - 1) / phases;
+      const auto visit_piece = [&](const Piece& p) {
+        visit(Run{from.data + base, step * from.w_step, p.begin, p.end - p.begin, p.pixels, p.edge}, h,
+              w + p.first * phases, phases);
+      };
+      if (same) {
+        for (int i = 0; i < count; ++i) visit_piece(pieces[i]);
+        continue;
+      }
       const Index columns = column_taps(s.w, s.transposed, w, c.columns);
       const Columns whole = interior(s.w, c.columns, columns, step, total);
-      for (Index j = 0; j < total;) {
-        const Index pixels = j == whole.first ? whole.last - whole.first : 1;
-        const Index segments = make_segments(s, from, channel_rows, c, rows, columns, j, step, merge);
-        visit(Run{from.data, step * from.w_step, c.segments, segments, pixels}, h, w + j * phases, phases);
-        j += pixels;
+      count = cut_row(s.w, whole, total, step, edges, pieces);
+      const auto fill = [&](Piece p, Segment* segments) {
+        p.begin = segments;
+        p.end = make_segments(s, from, channel_rows, c, rows, columns, p.first, p.pixels, step, merge, segments);
+        return p;
+      };
+      for (int i = 0; i < count; ++i) {
+        pieces[i] = fill(pieces[i], i == 0 ? c.segments : pieces[i - 1].end);
+        visit_piece(pieces[i]);
+      }
+      if (count > 0) continue;
+      for (Index j = 0, pixels; j < total; j += pixels) {
+        pixels = j == whole.first ? whole.last - whole.first : 1;
+        visit_piece(fill({j, pixels, nullptr, nullptr, false}, c.segments));
       }
     }
+    if (rows > 0) known = rows, known_first = c.rows[0].index, known_last = c.rows[rows - 1].index;
+    if (rows == 0) count = 0;
   }
 }
 
