@@ -92,7 +92,7 @@ void convolve(const Conv& conv, Pass pass, Choice choice, const float* from, con
               float* to) {
   const Table& t = table();
   const Conv s = simplified(conv);
-  const Plan p = plan_conv(s, pass, choice, t, 1);
+  const Plan p = plan_conv(s, pass, choice, t);
   if (p.split.tasks == 0) return;
   run(s, p, pass, t, from, pack(s, p, w, t, scratch(Scratch::shared, p.split.shared_floats)), e, to);
 }
@@ -115,7 +115,7 @@ void conv_grad_input(const Conv& s, Choice choice, const float* dy, const float*
 }
 
 PackedWeights::PackedWeights(const Conv& conv, Pass pass_, Choice choice, const float* w)
-    : pass(pass_), isa(table().isa), s(simplified(conv)), plan(plan_conv(s, pass, choice, table(), 1)) {
+    : pass(pass_), isa(table().isa), s(simplified(conv)), plan(plan_conv(s, pass, choice, table())) {
   memory = Memory(plan.split.shared_floats);
   finite = pack(s, plan, w, table(), memory.data()).finite;
 }
@@ -123,7 +123,7 @@ PackedWeights::PackedWeights(const Conv& conv, Pass pass_, Choice choice, const 
 void conv_packed(const Conv& conv, const PackedWeights& packed, const float* from, const Epilogue& e, float* to) {
   const Table& t = table();
   const Conv s = simplified(conv);
-  const Plan p = plan_conv(s, packed.pass, {packed.plan.algorithm}, t, 1);
+  const Plan p = plan_conv(s, packed.pass, {packed.plan.algorithm}, t);
   if (std::strcmp(t.isa, packed.isa) != 0 || !same_layout(packed, s, p))
     throw std::invalid_argument("w must be packed for this convolution and instruction set");
   if (p.split.tasks > 0) run(s, p, packed.pass, t, from, {packed.memory.data(), packed.finite}, e, to);
@@ -132,7 +132,7 @@ void conv_packed(const Conv& conv, const PackedWeights& packed, const float* fro
 void conv_grad_weight(const Conv& conv, Choice choice, const float* x, const float* dy, float* dw) {
   const Table& t = table();
   const Conv s = simplified(conv);
-  const Plan p = plan_conv(s, Pass::grad_weight, choice, t, 1);
+  const Plan p = plan_conv(s, Pass::grad_weight, choice, t);
   const bool in_place = p.split.chunks == 1 && is_contiguous(s);
   float* sums = in_place ? dw : scratch(Scratch::shared, p.split.shared_floats);
   ConvGradWeight* const run = p.algorithm == Algorithm::im2col ? t.conv_im2col_grad_weight

@@ -6,6 +6,8 @@
 #include <stdexcept>
 #include <string>
 
+#include "cost.h"
+
 namespace tapwise {
 namespace {
 
@@ -21,8 +23,10 @@ constexpr Index kSkipChannels = 16;            // fewer are better merged with t
 constexpr Index kDotChannels = 4;              // see cpu/gemm.h
 constexpr Index kSumFloats = 4 * 1024 * 1024;  // 16 MiB: all private sums of a weight gradient
 constexpr Index kTaskPixels = 224;             // 16 tiles of 14: enough to amortise a panel's first touch
-constexpr Index kTasks = 16;                   // enough for 4 threads with 4 tasks each
-constexpr Index kTaskProducts = 200'000;       // about 5 us of one core: less isn't worth handing over
+constexpr int kChoiceCores = 2;                // a choice must not depend on how many there are
+constexpr double kMargin = 1.1;
+constexpr Index kTasks = 16;              // enough for 4 threads with 4 tasks each
+constexpr Index kTaskProducts = 200'000;  // about 5 us of one core: less isn't worth handing over
 
 Index ceil_divide(Index a, Index b) {
   return (a + b - 1) / b;
@@ -209,43 +213,11 @@ Split split_weights(const Work& w, bool gathers, Index tile_pixels) {
   return s;
 }
 
-// What a core of this level sustains on long sums, GFLOP/s at about 3 GHz; only the order of magnitude is portable.
-double core_gflops(const char* isa) {
-  if (!std::strncmp(isa, "avx512", 6)) return 110;
-  if (!std::strcmp(isa, "avx2")) return 80;
-  return 20;
-}
-
-// Long stretches of channels feed the multiply-adds; short ones pay for addressing, depthwise for a load each.
-double efficiency(const Work& w, Pass pass) {
-  if (w.depthwise) return 0.15;
-  const double length = static_cast<double>(stretch(w));
-  const double filled = static_cast<double>(w.to_channels) / static_cast<double>(w.group_panels * w.panel);
-  return length / (length + 8) * filled * (pass == Pass::grad_weight ? 0.7 : 1.0);
-}
-
 Index tile_of(Algorithm algorithm) {
   return 2 * (static_cast<Index>(algorithm) - static_cast<Index>(Algorithm::winograd));
 }
 
-// The Winograd tile with the least estimated time; automatic if direct is estimated faster, or by less than a sixth
-// slower: small differences are within the model's error, and direct is more accurate.
-Algorithm fastest(const Conv& s, Choice choice, const Table& t, double flops) {
-  const bool any = choice.algorithm == Algorithm::winograd;
-  if (choice.algorithm != Algorithm::automatic && !any) return choice.algorithm;
-  Algorithm best = Algorithm::automatic;
-  if (!any && choice.accuracy == Accuracy::strict) return best;
-  double least = any ? std::numeric_limits<double>::infinity() : direct_seconds(s, flops) / 1.2;
-  for (const Algorithm a : {Algorithm::winograd_2x2, Algorithm::winograd_4x4, Algorithm::winograd_6x6}) {
-    if (winograd_refusal(s, tile_of(a)) || (a == Algorithm::winograd_6x6 && choice.accuracy != Accuracy::fast))
-      continue;
-    const double seconds = winograd_seconds(s, tile_winograd(s, tile_of(a), t), flops);
-    if (seconds < least) least = seconds, best = a;
-  }
-  return best;
-}
-
-Plan plan_winograd(const Conv& conv, Pass pass, Algorithm algorithm, const Table& t, int threads) {
+Plan plan_winograd(const Conv& conv, Pass pass, Algorithm algorithm, const Table& t) {
   const Conv s = pass == Pass::forward ? conv : turned(conv).s;
   Plan p{};
   p.algorithm = algorithm;
@@ -255,9 +227,6 @@ Plan plan_winograd(const Conv& conv, Pass pass, Algorithm algorithm, const Table
   p.split.tasks = p.tiling.fused ? p.tiling.blocks : output_tasks(p.tiling);
   p.split.shared_floats = p.tiling.packed_floats;
   p.split.scratch_floats = p.tiling.scratch_floats + (p.tiling.fused ? 0 : p.tiling.v_floats);
-  const double cores = static_cast<double>(std::clamp<Index>(p.split.tasks, 1, threads));
-  const double operations = 2.0 * static_cast<double>(s.n * s.oh * s.ow * s.co * s.kh * s.kw * s.ci);
-  p.gflops = operations * cores / winograd_seconds(s, p.tiling, core_gflops(t.isa) * 1e9) / 1e9;
   p.reason = "fewer multiplications outweigh the transforms";
   return p;
 }
@@ -269,6 +238,56 @@ bool is_depthwise(const Conv& s) {
 // Two groups a vector or more: a register tile of one group's outputs would leave half of the lanes empty.
 bool is_grouped(const Conv& s, const Table& t) {
   return s.groups > 1 && std::max(s.ci, s.co) / s.groups * 2 <= t.lanes;
+}
+
+// By direct or im2col.
+Plan plan_plain(const Conv& s, Pass pass, Algorithm algorithm, const Table& t) {
+  Plan p{};
+  p.algorithm = algorithm;
+  p.depthwise = p.algorithm == Algorithm::direct && is_depthwise(s);
+  p.grouped = p.algorithm == Algorithm::direct && pass == Pass::forward && !p.depthwise && is_grouped(s, t);
+  p.packing = p.depthwise             ? Packing::depthwise
+              : p.grouped             ? Packing::groups
+              : pass == Pass::forward ? Packing::forward
+                                      : Packing::transposed;
+  const Work w = work_of(s, pass, p.depthwise, t);
+  const bool gathers = p.algorithm == Algorithm::im2col;
+  const bool filters = p.grouped || (p.depthwise && pass == Pass::forward);
+  p.split = filters                     ? split_filters(s, p.depthwise, t)
+            : pass == Pass::grad_weight ? split_weights(w, gathers, t.tile_pixels)
+                                        : split_outputs(w, gathers, t.tile_pixels, t.lanes);
+  p.reason = p.depthwise ? "one filter a channel: channels fill the vectors"
+             : p.grouped ? "small groups: the outputs of several fill a vector"
+                         : "no column matrix: runs of channels are read in place";
+  return p;
+}
+
+// One that isn't refused.
+Plan plan_by(const Conv& s, Pass pass, Algorithm algorithm, const Table& t) {
+  return algorithm < Algorithm::winograd ? plan_plain(s, pass, algorithm, t) : plan_winograd(s, pass, algorithm, t);
+}
+
+constexpr Algorithm kTiles[] = {Algorithm::winograd_2x2, Algorithm::winograd_4x4, Algorithm::winograd_6x6};
+
+// The plan with the least expected time for kChoiceCores. Winograd must win by more than the model is off: direct is
+// more accurate. im2col is for those who ask: of the 57 layers direct was as fast or faster on all.
+Plan fastest(const Conv& s, Pass pass, Choice choice, const Table& t) {
+  const bool any = choice.algorithm == Algorithm::winograd;
+  Plan best{};
+  double least = std::numeric_limits<double>::infinity();
+  if (!any) {
+    best = plan_plain(s, pass, Algorithm::direct, t);
+    if (choice.accuracy == Accuracy::strict || refusal(s, pass, Algorithm::winograd)) return best;
+    least = expected_seconds(s, pass, best, t, kChoiceCores) / kMargin;
+    best.reason = "Winograd's transforms would outweigh the multiplications that it saves";
+  }
+  for (const Algorithm a : kTiles) {
+    if (!admitted(choice.accuracy, a) || refusal(s, pass, a)) continue;
+    const Plan p = plan_winograd(s, pass, a, t);
+    const double seconds = expected_seconds(s, pass, p, t, kChoiceCores);
+    if (seconds < least) least = seconds, best = p;
+  }
+  return best;
 }
 
 }  // namespace
@@ -308,40 +327,35 @@ const char* refusal(const Conv& s, Pass pass, Algorithm algorithm) {
                           algorithm == Algorithm::winograd ? 2 : tile_of(algorithm));
 }
 
-Plan plan_conv(const Conv& s, Pass pass, Choice choice, const Table& t, int threads) {
+bool admitted(Accuracy accuracy, Algorithm algorithm) {
+  if (algorithm < Algorithm::winograd) return true;
+  return accuracy == Accuracy::fast || (accuracy == Accuracy::standard && algorithm != Algorithm::winograd_6x6);
+}
+
+Plan plan_conv(const Conv& s, Pass pass, Choice choice, const Table& t) {
   const Algorithm asked = choice.algorithm;
+  if (asked == Algorithm::automatic) return fastest(s, pass, choice, t);
   if (const char* why = refusal(s, pass, asked))
     throw std::invalid_argument(std::string("algorithm must be one that can do the shape; ") + name_of(asked) +
                                 " can't: " + why);
-  const Conv& forward = pass == Pass::grad_input ? turned(s).s : s;
-  const Algorithm algorithm = pass == Pass::grad_weight ? asked : fastest(forward, choice, t, core_gflops(t.isa) * 1e9);
-  if (algorithm >= Algorithm::winograd) {
-    Plan p = plan_winograd(s, pass, algorithm, t, threads);
-    if (asked == algorithm) p.reason = "asked for";
-    return p;
-  }
-  Plan p{};
-  // Of the 26 layers in docs/performance.md direct was the faster one on 25, most by 1.01 to 2.1 times.
-  p.algorithm = algorithm == Algorithm::automatic ? Algorithm::direct : algorithm;
-  p.depthwise = p.algorithm == Algorithm::direct && is_depthwise(s);
-  p.grouped = p.algorithm == Algorithm::direct && pass == Pass::forward && !p.depthwise && is_grouped(s, t);
-  p.packing = p.depthwise             ? Packing::depthwise
-              : p.grouped             ? Packing::groups
-              : pass == Pass::forward ? Packing::forward
-                                      : Packing::transposed;
-  const Work w = work_of(s, pass, p.depthwise, t);
-  const bool gathers = p.algorithm == Algorithm::im2col;
-  const bool filters = p.grouped || (p.depthwise && pass == Pass::forward);
-  p.split = filters                     ? split_filters(s, p.depthwise, t)
-            : pass == Pass::grad_weight ? split_weights(w, gathers, t.tile_pixels)
-                                        : split_outputs(w, gathers, t.tile_pixels, t.lanes);
-  const double cores = static_cast<double>(std::min<Index>(threads, std::max<Index>(1, p.split.tasks)));
-  p.reason = asked != Algorithm::automatic ? "asked for"
-             : p.depthwise                 ? "one filter a channel: channels fill the vectors"
-             : p.grouped                   ? "small groups: the outputs of several fill a vector"
-                                           : "no column matrix: runs of channels are read in place";
-  p.gflops = core_gflops(t.isa) * cores * efficiency(w, pass);
+  Plan p = asked == Algorithm::winograd ? fastest(s, pass, choice, t) : plan_by(s, pass, asked, t);
+  p.reason = "asked for";
   return p;
+}
+
+std::array<Candidate, 5> candidates(const Conv& s, Pass pass, Accuracy accuracy, const Table& t) {
+  std::array<Candidate, 5> all{{{Algorithm::direct},
+                                {Algorithm::im2col},
+                                {Algorithm::winograd_2x2},
+                                {Algorithm::winograd_4x4},
+                                {Algorithm::winograd_6x6}}};
+  for (Candidate& c : all) {
+    c.refused = refusal(s, pass, c.algorithm);
+    if (c.refused) continue;
+    c.admitted = admitted(accuracy, c.algorithm);
+    c.seconds = expected_seconds(s, pass, plan_by(s, pass, c.algorithm, t), t, kChoiceCores);
+  }
+  return all;
 }
 
 }  // namespace tapwise

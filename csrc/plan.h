@@ -4,6 +4,8 @@
 // So the same call gives the same bits everywhere on that ISA.
 #pragma once
 
+#include <array>
+
 #include "isa.h"
 #include "winograd_plan.h"
 
@@ -31,7 +33,6 @@ struct Plan {
   bool turns;          // Winograd's grad_input: the forward pass of turned()
   Tiling tiling;       // Winograd's; of split it fills in tasks, shared_floats and scratch_floats
   Split split;         // shared_floats of equal packing, taps and channels: packed weights may be exchanged
-  double gflops;       // expected, with `threads` threads
   const char* reason;  // why this algorithm
 };
 
@@ -47,7 +48,19 @@ const char* refusal(const Conv&, Pass, Algorithm);
 // The split of a forward pass whose filters see one channel each (depthwise), or a group of a few.
 Split split_filters(const Conv& s, bool depthwise, const Table&);
 
+// Whether automatic may pick it.
+bool admitted(Accuracy, Algorithm);
+
 // s must be simplified. Throws std::invalid_argument with the reason if the algorithm is refused.
-Plan plan_conv(const Conv& s, Pass, Choice, const Table&, int threads);
+Plan plan_conv(const Conv& s, Pass, Choice, const Table&);
+
+// What automatic weighs, for those who want to know: seconds are 0 where it is refused.
+struct Candidate {
+  Algorithm algorithm;
+  const char* refused = nullptr;
+  bool admitted = false;
+  double seconds = 0;
+};
+std::array<Candidate, 5> candidates(const Conv& s, Pass, Accuracy, const Table&);
 
 }  // namespace tapwise

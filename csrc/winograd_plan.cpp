@@ -14,19 +14,8 @@ constexpr Index kManyBlocks = 64;  // from here on a task takes kTaskBlocks and 
 constexpr Index kTaskBlocks = 4;
 constexpr Index kAlias = 512, kPad = 16;  // floats: steps of multiples of 2 KiB would share few cache sets
 
-// The cost model, of one core. An element of v or m costs as much as so many operations of a product on each axis that
-// is transformed. Weights that stay in the cache, or don't, are read at so many bytes a second.
-constexpr double kTransform = 7.5;
-constexpr double kCached = 97e9, kUncached = 24e9, kCacheBytes = 16 << 20;
-constexpr double kStart = 16;  // a product's start and end cost as much as this many input channels
-
 Index ceil_divide(Index a, Index b) {
   return (a + b - 1) / b;
-}
-
-double weight_seconds(Index floats) {
-  const double bytes = static_cast<double>(floats) * sizeof(float);
-  return bytes / (bytes > kCacheBytes ? kUncached : kCached);
 }
 
 // v of a round for all to read, its tiles shared out by output channels too.
@@ -95,19 +84,6 @@ Tiling tile_winograd(const Conv& s, Index tile, const Table& t) {
 
 Index output_tasks(const Tiling& g) {
   return g.blocks * ceil_divide(g.panels, g.task_panels);
-}
-
-double winograd_seconds(const Conv& s, const Tiling& g, double flops) {
-  const double elements = static_cast<double>(g.frequencies * g.tiles);
-  const double ci = static_cast<double>(s.ci), co = static_cast<double>(s.co);
-  const int axes = s.kh == 1 || s.kw == 1 ? 1 : 2;
-  const double products = 2 * (ci + kStart) * co, transforms = kTransform * axes * (ci + co);
-  return elements * (products + transforms) / flops + weight_seconds(g.packed_floats);
-}
-
-double direct_seconds(const Conv& s, double flops) {
-  const double outputs = static_cast<double>(s.n * s.oh * s.ow * s.co), terms = static_cast<double>(s.kh * s.kw * s.ci);
-  return 2 * outputs * (terms + kStart) / flops + weight_seconds(s.kh * s.kw * s.ci * s.co);
 }
 
 }  // namespace tapwise

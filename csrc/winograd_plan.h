@@ -21,8 +21,4 @@ Tiling tile_winograd(const Conv& s, Index tile, const Table&);
 // Tasks of one round's output.
 Index output_tasks(const Tiling&);
 
-// Of one core that does `flops` operations a second on long sums.
-double winograd_seconds(const Conv& s, const Tiling&, double flops);
-double direct_seconds(const Conv& s, double flops);
-
 }  // namespace tapwise

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 
 import tapwise
+from engines import NATIVE
 from tapwise.backend import current
 
 ALGORITHMS = ("direct", "im2col", "winograd-2x2", "winograd-4x4", "winograd-6x6")
@@ -83,6 +84,43 @@ def test_plan(direction, engine):
         assert word in str(plan)
     with pytest.raises(dataclasses.FrozenInstanceError):
         plan.algorithm = "winograd"
+
+
+LAYERS = [
+    ((1, size, size, ci), (k, k, ci, co))
+    for size in (4, 14, 56)
+    for ci, co in ((3, 64), (64, 64), (512, 256))
+    for k in (1, 3, 5)
+]
+
+
+@pytest.mark.parametrize("accuracy", ["strict", "default", "fast"])
+def test_auto_takes_the_candidate_expected_fastest(accuracy, engine):
+    """... of those that the accuracy admits, within a tenth: whatever the number of threads."""
+    for x_shape, w_shape in LAYERS:
+        plan = tapwise.plan(x_shape, w_shape, padding="same", accuracy=accuracy)
+        with tapwise.threads.set(7):
+            assert tapwise.plan(x_shape, w_shape, padding="same", accuracy=accuracy).algorithm == plan.algorithm
+        assert {c.algorithm for c in plan.candidates} >= set(plan.possible)
+        open_to_it = {c.algorithm: c.expected_seconds for c in plan.candidates if not c.refused}
+        assert plan.algorithm in open_to_it
+        assert accuracy != "strict" or not any("winograd" in name for name in open_to_it)
+        expected = [seconds for seconds in open_to_it.values() if seconds is not None]
+        if expected and plan.algorithm != "direct":
+            assert open_to_it[plan.algorithm] == min(expected)
+        elif expected:
+            assert open_to_it["direct"] <= 1.1 * min(expected)
+
+
+@pytest.mark.parametrize("engine", NATIVE, ids=str)
+def test_a_plan_explains_itself(engine):
+    """Each candidate has a line with its time or the reason against it."""
+    with engine.use():
+        text = str(tapwise.plan((1, 56, 56, 64), (3, 3, 64, 64), padding="same"))
+        assert all(name in text for name in ALGORITHMS)
+        assert "us expected on two cores, not with accuracy default" in text
+        text = str(tapwise.plan((1, 56, 56, 64), (3, 3, 64, 64), padding="same", strides=2))
+    assert "winograd-4x4  can't: strides must be 1" in text
 
 
 @pytest.mark.parametrize("direction", ["forward", "grad_input", "grad_weight"])

@@ -1,4 +1,5 @@
 // conv.cpp — convolutions for Python: check, release the GIL, call.
+#include "../cost.h"
 #include "../ops.h"
 #include "../threads.h"
 #include "args.h"
@@ -121,14 +122,15 @@ py::dict plan(const Geometry& g, const std::string& direction, const std::string
               const std::string& accuracy) {
   const Table& t = table();
   const Conv s = simplified(g.s);
-  const Plan p = plan_conv(s, pass_of(direction), choice_of(algorithm, accuracy), t, thread_count());
+  const Pass pass = pass_of(direction);
+  const Choice choice = choice_of(algorithm, accuracy);
+  const Plan p = plan_conv(s, pass, choice, t);
   const Index floats = static_cast<Index>(sizeof(float));
-  py::list possible;
-  for (const Algorithm a : {Algorithm::direct, Algorithm::im2col, Algorithm::winograd_2x2, Algorithm::winograd_4x4,
-                            Algorithm::winograd_6x6})
-    if (!refusal(s, pass_of(direction), a)) possible.append(name_of(a));
+  py::list weighed;
+  for (const Candidate& c : candidates(s, pass, choice.accuracy, t))
+    weighed.append(py::make_tuple(name_of(c.algorithm), c.seconds, c.refused, c.admitted));
   py::dict d;
-  d["possible"] = py::tuple(possible);
+  d["candidates"] = weighed;
   d["dot"] = p.split.dot;
   d["algorithm"] = name_of(p.algorithm);
   d["depthwise"] = p.depthwise;
@@ -143,7 +145,7 @@ py::dict plan(const Geometry& g, const std::string& direction, const std::string
   d["chunks"] = p.split.chunks;
   d["workspace_bytes"] = p.split.scratch_floats * floats;
   d["packed_bytes"] = p.split.shared_floats * floats;
-  d["expected_gflops"] = p.gflops;
+  d["expected_gflops"] = operations(s) / expected_seconds(s, pass, p, t, thread_count()) / 1e9;
   d["reason"] = p.reason;
   return d;
 }

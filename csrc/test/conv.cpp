@@ -259,7 +259,7 @@ void check_geometry(const Options& options, const Geometry& g, Layout layout, Va
                                ", " + name_of(values) + ": ";
       const Conv s = simplified(p.s);
       const auto used = [&](Pass pass) {
-        const Split split = plan_conv(s, pass, {algorithm}, t, 1).split;
+        const Split split = plan_conv(s, pass, {algorithm}, t).split;
         return ScratchUsed{split.shared_floats, split.scratch_floats};
       };
       check_call(what + "forward", y, used(Pass::forward),
@@ -295,7 +295,7 @@ void check_winograd(const Options& options, const Geometry& g, Layout layout, Va
       const std::string what = std::string(t.isa) + " conv " + name_of(algorithm) + " of " + g.name +
                                (last ? "" : ", channels first") + ", " + name_of(values) + ": ";
       const auto used = [&](Pass pass) {
-        const Plan plan = plan_conv(s, pass, {algorithm}, t, 1);
+        const Plan plan = plan_conv(s, pass, {algorithm}, t);
         return ScratchUsed{plan.split.shared_floats, plan.tiling.scratch_floats, plan.tiling.v_floats};
       };
       check_call(what + "forward", y, used(Pass::forward),

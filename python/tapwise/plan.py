@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any, NamedTuple
 
 from .backend import current
 from .ops.check import refuse_choice
@@ -11,18 +12,31 @@ from .ops.geometry import Padding, Shape, Sizes, conv_geometry
 DIRECTIONS = ("forward", "grad_input", "grad_weight")
 
 
+class Candidate(NamedTuple):
+    """An algorithm for a convolution: what "auto" expects of it on two cores, or why it can't or won't take it.
+
+    expected_seconds is None where it can't do the shape, and where there is no cost model.
+    """
+
+    algorithm: str
+    expected_seconds: float | None
+    refused: str
+
+
 @dataclass(frozen=True)
 class Plan:
     """What runs for a convolution, and why.
 
-    possible: the algorithms that can do this shape, Winograd's by output tile. tile: what one step of the innermost
-    kernel computes. workspace_bytes: scratch of the whole call; packed_bytes: weights rearranged for it.
-    expected_gflops: from the cost model, None where there is none.
+    possible: the algorithms that can do this shape, Winograd's by output tile. candidates: these and the others, with
+    the seconds that "auto" expects of each on two cores (a choice must not depend on the machine's), or why not.
+    tile: what one step of the innermost kernel computes. workspace_bytes: scratch of the whole call; packed_bytes:
+    weights rearranged for it. expected_gflops: of the cost model, for the threads in use; None where there is none.
     """
 
     direction: str
     algorithm: str
     possible: tuple[str, ...]
+    candidates: tuple[Candidate, ...]
     tile: str
     workspace_bytes: int
     packed_bytes: int
@@ -37,10 +51,22 @@ class Plan:
             f"{self.direction} by {self.algorithm} on {self.backend} ({self.isa}){speed}\n"
             f"  because    {self.reason}\n"
             f"  possible   {', '.join(self.possible)}\n"
+            f"{self._weighed()}"
             f"  tile       {self.tile}\n"
             f"  workspace  {self.workspace_bytes:,} bytes\n"
             f"  packed     {self.packed_bytes:,} bytes"
         )
+
+    def _weighed(self) -> str:
+        """A line for each candidate that has an expected time, fastest first, or a reason against it."""
+        lines = []
+        for name, seconds, refused in sorted(self.candidates, key=lambda c: c.expected_seconds or float("inf")):
+            if seconds is not None:
+                time = f"{seconds * 1e6:,.1f} us expected on two cores"
+                lines.append(f"    {name:<13} {time}{f', {refused}' if refused else ''}\n")
+            elif refused:
+                lines.append(f"    {name:<13} can't: {refused}\n")
+        return "".join(lines)
 
 
 def plan(
@@ -65,9 +91,6 @@ def plan(
         raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
     backend = current()
     g = conv_geometry(x_shape, w_shape, strides, padding, dilation, groups, data_format)
-    return Plan(
-        direction=direction,
-        backend=backend.name,
-        isa=backend.isa_name(),
-        **backend.plan(g, direction, algorithm, accuracy),
-    )
+    fields: dict[str, Any] = {**backend.plan(g, direction, algorithm, accuracy)}
+    fields["candidates"] = tuple(Candidate(*candidate) for candidate in fields["candidates"])
+    return Plan(direction=direction, backend=backend.name, isa=backend.isa_name(), **fields)

@@ -6,7 +6,7 @@ from typing import Any, TypedDict
 from .interface import Array
 
 class ConvPlan(TypedDict):
-    possible: tuple[str, ...]
+    candidates: list[tuple[str, float, str | None, bool]]
     dot: bool
     algorithm: str
     depthwise: bool

@@ -23,6 +23,7 @@ class PlanFields(TypedDict):
 
     algorithm: str
     possible: tuple[str, ...]
+    candidates: tuple[tuple[str, float | None, str], ...]  # as plan.Candidate
     tile: str
     workspace_bytes: int
     packed_bytes: int

@@ -147,7 +147,11 @@ def plan(g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> Plan
     kernel = "depthwise" if p["depthwise"] else "dot" if p["dot"] else p["algorithm"]
     return {
         "algorithm": p["algorithm"],
-        "possible": p["possible"],
+        "possible": tuple(name for name, _, refused, _ in p["candidates"] if not refused),
+        "candidates": tuple(
+            (name, None if refused else seconds, refused or ("" if admitted else f"not with accuracy {accuracy}"))
+            for name, seconds, refused, admitted in p["candidates"]
+        ),
         "tile": f"{kernel}: {pixels} pixels x {channels} channels in registers, "
         f"{p['tasks']} tasks of {rows} x {columns} pixels x {panels} panels",
         "workspace_bytes": p["workspace_bytes"],

@@ -315,6 +315,7 @@ def plan(g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> Plan
     return {
         "algorithm": "direct",
         "possible": ("direct",),
+        "candidates": (("direct", None, ""),),
         "tile": "one tap",
         "workspace_bytes": 4 * math.prod(product),
         "packed_bytes": 0,

@@ -29,6 +29,7 @@ def plan(g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> Plan
     return {
         "algorithm": choose(c, direction, algorithm),
         "possible": POSSIBLE,
+        "candidates": tuple((name, None, "") for name in POSSIBLE),
         "tile": _tile(c, join, chosen),
         "workspace_bytes": _workspace_bytes(c, direction, join, chosen),
         "packed_bytes": weight_bytes if packed else 0,

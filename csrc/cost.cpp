@@ -1,0 +1,106 @@
+// cost.cpp — a call's time as a sum: a fixed part, the busiest core's operations, and bytes over bandwidths.
+//
+// The numbers are least squares over 57 layers (3x3, 5x5, 1x3 and 3x1; 3 to 1024 channels, maps of 4 to 224) on one and
+// two cores of a Zen 5 with packed weights: off by 5 % rms for direct, 13 % for Winograd. Of the layers' times the
+// choice made from them loses 1 % on the mean against always taking the fastest; docs/performance.md has the table.
+#include "cost.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace tapwise {
+namespace {
+
+struct Costs {
+  double flops;   // a second, of one core on long sums
+  double start;   // a sum's start and end take as long as so many of its terms
+  double narrow;  // factor where the outputs of a group fill one vector: a load feeds one multiply-add
+};
+
+Costs costs_of(const char* isa) {
+  if (!std::strncmp(isa, "avx512", 6)) return {265e9, 11, 1.3};
+  if (!std::strcmp(isa, "avx2")) return {130e9, 4, 1};
+  return {55e9, 4, 1};
+}
+
+constexpr double kCall = 2.5e-6, kShared = 1.3e-6;   // seconds: a call from Python, its sharing out
+constexpr double kRound = 1e-6;                      // a wait for all cores between Winograd's transform and products
+constexpr double kCached = 180e9, kUncached = 50e9;  // bytes a second of one core: weights from the L3, from memory
+constexpr double kMemory = 50e9, kExchanged = 11e9;  // of all: x and y; what a core wrote and another one reads
+constexpr double kCacheBytes = 24e6;
+constexpr double kGathered = 2.4;                 // operations in the time that im2col copies a number
+constexpr double kFilterStart = 32;               // as start, where a sum is a filter's few taps
+constexpr double kProductStart = 22;              // as start, of the products of one frequency of Winograd's
+constexpr double kTransform[] = {0.5, 2.5, 3.1};  // multiply-adds a transformed number and axis, for tiles of 2, 4, 6
+
+double real(Index i) {
+  return static_cast<double>(i);
+}
+
+Index ceil_divide(Index a, Index b) {
+  return (a + b - 1) / b;
+}
+
+// The busiest core's part of so many equal tasks.
+double share(Index tasks, int cores) {
+  tasks = std::max<Index>(1, tasks);
+  return real(ceil_divide(tasks, cores)) / real(tasks);
+}
+
+double weight_seconds(Index floats, double cores) {
+  const double bytes = 4 * real(floats);
+  return bytes > kCacheBytes ? bytes / kUncached / cores : bytes / kCached;
+}
+
+// x and y, where they don't stay in the cache.
+double map_seconds(const Conv& s) {
+  const double bytes = 4 * real(s.n * (s.ci * s.id * s.ih * s.iw + s.co * s.od * s.oh * s.ow));
+  return bytes > kCacheBytes ? bytes / kMemory : 0;
+}
+
+double plain_seconds(const Conv& s, Pass pass, const Plan& p, const Table& t, int cores) {
+  const Costs c = costs_of(t.isa);
+  const bool filters = p.depthwise || p.grouped;
+  const Index wide = pass == Pass::grad_input ? s.ci : s.co, to = wide / s.groups;
+  const Index filled = filters ? ceil_divide(wide, t.lanes) * t.lanes : s.groups * ceil_divide(to, t.lanes) * t.lanes;
+  const double outputs =
+      real(s.n) * real(s.od * s.oh * s.ow) * real(filled) * (pass == Pass::grad_input ? real(s.co) / real(s.ci) : 1);
+  const double terms = real(s.kd * s.kh * s.kw) * real(s.ci / s.groups);
+  double work = outputs * (terms + (filters ? kFilterStart : c.start));
+  if (!filters && to <= t.lanes) work *= c.narrow;
+  if (p.algorithm == Algorithm::im2col) work += kGathered * real(s.n * s.od * s.oh * s.ow) * terms * real(s.groups);
+  if (pass == Pass::grad_weight) work *= 1.4;
+  return 2 * work * share(p.split.tasks, cores) / c.flops + weight_seconds(p.split.shared_floats, cores) +
+         (p.split.tasks > 1 && cores > 1 ? kShared : 0);
+}
+
+double winograd_seconds(const Conv& s, const Plan& p, const Table& t, int cores) {
+  const Costs c = costs_of(t.isa);
+  const Tiling& g = p.tiling;
+  const double elements = real(g.frequencies * g.tiles), part = share(p.split.tasks, cores);
+  const double part_in = g.fused ? part : share(g.input_blocks, cores);
+  const double ci = real(s.ci), co = real(ceil_divide(s.co, t.lanes) * t.lanes);
+  const double axes = s.kh == 1 || s.kw == 1 ? 1 : 2;
+  const double products = part * elements * (ci + kProductStart) * co * (s.co <= t.lanes ? c.narrow : 1);
+  const double transforms =
+      kTransform[std::max(g.tile_h, g.tile_w) / 2 - 1] * axes * elements * (part_in * real(g.v_tile) + part * co);
+  double seconds = 2 * (products + transforms) / c.flops;
+  if (g.fused) return seconds + weight_seconds(g.packed_floats, cores) + (cores > 1 ? kShared : 0);
+  seconds += weight_seconds(g.packed_floats, cores) * part;
+  if (cores > 1) seconds += kShared + 2 * kRound * real(g.rounds) + 4 * elements * real(g.v_tile) / kExchanged;
+  return seconds;
+}
+
+}  // namespace
+
+double operations(const Conv& s) {
+  return 2 * real(s.n) * real(s.od * s.oh * s.ow) * real(s.co) * real(s.kd * s.kh * s.kw) * real(s.ci / s.groups);
+}
+
+double expected_seconds(const Conv& s, Pass pass, const Plan& p, const Table& t, int cores) {
+  const double work = p.packing == Packing::winograd ? winograd_seconds(p.turns ? turned(s).s : s, p, t, cores)
+                                                     : plain_seconds(s, pass, p, t, cores);
+  return kCall + work + map_seconds(s);
+}
+
+}  // namespace tapwise
