@@ -10,6 +10,7 @@ from .geometry import Padding, Shape, Sizes, conv_geometry, integer
 from .pack import array_or_packed, used
 
 FLOAT32, INT32, INT8, UINT8 = map(np.dtype, ("float32", "int32", "int8", "uint8"))
+LIMITS = {UINT8: (0, 255), INT8: (-128, 127)}
 
 
 def conv_bf16(
@@ -104,23 +105,26 @@ def result(out: Any, shape: Shape, dtypes: tuple[DType, ...], **inputs: Any) -> 
 
 def output_scale(x_scale: float, w_scale: Any, y_scale: float, co: int) -> Array:
     """x_scale * w_scale / y_scale for each output channel, in float32 step by step, as ONNX Runtime has it."""
-    scales = np.asarray(w_scale, np.float32)
+    scales = w_scale if type(w_scale) is np.ndarray and w_scale.dtype == FLOAT32 else np.asarray(w_scale, np.float32)
     if scales.shape not in ((), (co,)):
         raise ValueError(f"w_scale must be a number or have shape {(co,)}, got shape {scales.shape}")
     x32, y32 = np.float32(number(x_scale, "x_scale", 0.0)), np.float32(number(y_scale, "y_scale", 0.0))
-    for name, values in (("x_scale", x32), ("w_scale", scales), ("y_scale", y32)):
-        if not np.all((values > 0) & np.isfinite(values)):
-            raise ValueError(f"{name} must be > 0 and finite in float32, got {values}")
-    with np.errstate(all="ignore"):
-        scale = np.broadcast_to(x32 * scales / y32, (co,)).copy()
-    if not np.isfinite(scale).all():
+    if x32 == 0 or y32 == 0 or not (scales.min() > 0 and scales.max() < np.inf):
+        for name, values in (("x_scale", x32), ("w_scale", scales), ("y_scale", y32)):
+            if not np.all((values > 0) & np.isfinite(values)):
+                raise ValueError(f"{name} must be > 0 and finite in float32, got {values}")
+    with np.errstate(over="ignore", under="ignore"):
+        scale: Array = x32 * scales / y32
+    if scale.shape != (co,):
+        scale = np.full(co, scale, FLOAT32)
+    if not scale.max() < np.inf:
         raise ValueError(f"x_scale * w_scale / y_scale must be finite in float32, got {scale.max()}")
     return scale
 
 
 def zero_point(value: Any, name: str, dtype: DType) -> int:
-    limits = np.iinfo(dtype)
-    point = integer(value, name, int(limits.min))
-    if point > limits.max:
-        raise ValueError(f"{name} must be <= {limits.max}, got {point}")
+    least, most = LIMITS[dtype]
+    point = integer(value, name, least)
+    if point > most:
+        raise ValueError(f"{name} must be <= {most}, got {point}")
     return point
