@@ -37,6 +37,7 @@ MAY_IMPORT = {
     "initializers.py": {"random"},
     "random.py": set(),
     "model.py": {"layers", "trainer", "summary"},
+    "quantize.py": {"layers", "model", "ops", "trainer"},
     "summary.py": {"layers"},
     "trainer.py": {"layers", "losses", "metrics", "optimizers", "data", "random", "console"},
     "data": {"data"},

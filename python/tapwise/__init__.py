@@ -17,5 +17,7 @@ from .model import Sequential as Sequential
 from .ops import *  # noqa: F403
 from .plan import Plan as Plan
 from .plan import plan as plan
+from .quantize import Quantized as Quantized
+from .quantize import quantize as quantize
 from .random import set_random_seed as set_random_seed
 from .trace import trace as trace
