@@ -149,5 +149,6 @@ void test_conv(const Options&);
 void test_pool(const Options&);
 void test_nn(const Options&);
 void test_threads(const Options&);
+void test_low_precision(const Options&);
 
 }  // namespace tapwise::test

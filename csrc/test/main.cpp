@@ -16,7 +16,11 @@ struct Subject {
   const char* name;
   void (*test)(const Options&);
 };
-constexpr Subject kSubjects[] = {{"threads", test_threads}, {"conv", test_conv}, {"pool", test_pool}, {"nn", test_nn}};
+constexpr Subject kSubjects[] = {{"threads", test_threads},
+                                 {"conv", test_conv},
+                                 {"low_precision", test_low_precision},
+                                 {"pool", test_pool},
+                                 {"nn", test_nn}};
 
 bool is_subject(const std::string& name) {
   for (const Subject& subject : kSubjects)
