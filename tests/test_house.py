@@ -26,6 +26,7 @@ MAY_IMPORT = {
     "backend/native.py": {"backend.interface", "backend._core"},
     "ops": {"backend", "ops", "trace"},
     "plan.py": STATE,
+    "tune.py": STATE | {"plan"},
     "isa.py": STATE,
     "threads.py": STATE,
     "trace.py": STATE,

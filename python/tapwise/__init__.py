@@ -21,3 +21,7 @@ from .quantize import Quantized as Quantized
 from .quantize import quantize as quantize
 from .random import set_random_seed as set_random_seed
 from .trace import trace as trace
+from .tune import Tuned as Tuned
+from .tune import forget_tuned as forget_tuned
+from .tune import load_tuned as load_tuned
+from .tune import tune as tune

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from .backend import current
 from .ops.check import refuse_choice
 from .ops.geometry import Padding, Shape, Sizes, conv_geometry
+from .ops.tuned import tuned
 
 DIRECTIONS = ("forward", "grad_input", "grad_weight")
 
@@ -91,6 +92,9 @@ def plan(
         raise ValueError(f"direction must be one of {', '.join(DIRECTIONS)}, got {direction!r}")
     backend = current()
     g = conv_geometry(x_shape, w_shape, strides, padding, dilation, groups, data_format)
-    fields: dict[str, Any] = {**backend.plan(g, direction, algorithm, accuracy)}
+    winner = tuned(g, direction, algorithm, accuracy, backend)
+    fields: dict[str, Any] = {**backend.plan(g, direction, winner, accuracy)}
+    if winner != algorithm:
+        fields["reason"] = "the fastest that tune measured"
     fields["candidates"] = tuple(Candidate(*candidate) for candidate in fields["candidates"])
     return Plan(direction=direction, backend=backend.name, isa=backend.isa_name(), **fields)

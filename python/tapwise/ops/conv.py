@@ -19,6 +19,7 @@ from .check import (
 from .geometry import Padding, Shape, Sizes, conv_geometry, conv_transpose_geometry, is_channels_last
 from .low_precision import conv_bf16
 from .pack import PackedWeights, array_or_packed
+from .tuned import tuned, winners
 
 
 def conv(
@@ -62,6 +63,8 @@ def conv(
     weights = w
     if type(w) is PackedWeights:
         weights, algorithm, w = w.used_for(g, "forward", algorithm, accuracy, backend), w.algorithm, None
+    elif winners:
+        algorithm = tuned(g, "forward", algorithm, accuracy, backend)
     y_shape = g.y_shape
     if b is not None:
         b = shaped(b, "b", (y_shape[-1] if g.channels_last else y_shape[1],), dtype)
@@ -105,6 +108,8 @@ def conv_grad_input(
     weights = w
     if type(w) is PackedWeights:
         weights, algorithm, w = w.used_for(g, "grad_input", algorithm, accuracy, backend), w.algorithm, None
+    elif winners:
+        algorithm = tuned(g, "grad_input", algorithm, accuracy, backend)
     if dy.shape != g.y_shape:
         raise ValueError(f"dy must have shape {g.y_shape}, got {dy.shape}")
     dx = np.empty(g.x_shape, dy.dtype) if out is None else written(out, "out", g.x_shape, dy.dtype, dy=dy, w=w)
@@ -135,6 +140,8 @@ def conv_grad_weight(
         refuse_choice(algorithm, accuracy)
     x = source(x, "x", backend.dtypes)
     g = conv_geometry(x.shape, w_shape, strides, padding, dilation, groups, data_format)
+    if winners:
+        algorithm = tuned(g, "grad_weight", algorithm, accuracy, backend)
     dy = shaped(dy, "dy", g.y_shape, x.dtype)
     dw = np.empty(g.w_shape, x.dtype) if out is None else written(out, "out", g.w_shape, x.dtype, x=x, dy=dy)
     backend.conv_grad_weight(x, dy, dw, g, algorithm=algorithm, accuracy=accuracy)

@@ -7,6 +7,7 @@ import numpy as np
 from ..backend import Backend, current
 from .check import ACCURACIES, ALGORITHMS, Array, DType, as_array, is_bfloat16, refuse_choice, refuse_dtype, weight
 from .geometry import ConvGeometry, Padding, Shape, Sizes, conv_geometry, conv_transpose_geometry
+from .tuned import tuned
 
 OPERATIONS = {"forward": "conv", "grad_input": "conv_grad_input", "transpose": "conv_transpose"}
 
@@ -24,6 +25,7 @@ class PackedWeights:
         backend = current()
         kernel = "forward" if direction == "forward" else "grad_input"
         self._g = self._accepted = g
+        algorithm = tuned(g, kernel, algorithm, accuracy, backend)
         words = is_low_precision(w.dtype)
         self.algorithm = "direct" if words else backend.plan(g, kernel, algorithm, accuracy)["algorithm"]
         self.backend, self.isa = backend.name, backend.isa_name()
