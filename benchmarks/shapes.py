@@ -59,6 +59,17 @@ OTHERS = [
     layer("CIFAR 3x3 32-64 @32 n64", 64, 32, 3, 32, 64),
     layer("conv1d k9 64-64 @16000 n1", 1, (16000,), 9, 64, 64),
 ]
+# Groups of a few channels, and filters of one channel that are large or dilated.
+GROUPED = [
+    layer("ResNeXt 3x3 128-128 groups of 4 @56 n1", 1, 56, 3, 128, 128, groups=32),
+    layer("3x3 128-128 groups of 2 @28 n4", 4, 28, 3, 128, 128, groups=64),
+    layer("3x3 128-128 groups of 4 @28 n4", 4, 28, 3, 128, 128, groups=32),
+    layer("3x3 128-128 groups of 8 @28 n4", 4, 28, 3, 128, 128, groups=16),
+    layer("3x3 128-256 one channel to two @28 n4", 4, 28, 3, 128, 256, groups=128),
+    layer("depthwise 5x5 240 @14 n1", 1, 14, 5, 240, 240, groups=240),
+    layer("ConvNeXt depthwise 7x7 96 @56 n1", 1, 56, 7, 96, 96, groups=96),
+    layer("RepLKNet depthwise 31x31 64 @56 n1", 1, 56, 31, 64, 64, groups=64),
+]
 # A whole call on these takes microseconds: what counts is its fixed cost.
 TINY = [
     layer("tiny 3x3 3-8 @8 n1", 1, 8, 3, 3, 8),
@@ -66,4 +77,4 @@ TINY = [
     layer("tiny 1x1 16-16 @8 n1", 1, 8, 1, 16, 16),
     layer("tiny 3x3 32-32 @4 n1", 1, 4, 3, 32, 32),
 ]
-LAYERS = [*RESNET50, *VGG16, *MOBILENETV2, *LENET, *OTHERS, *TINY]
+LAYERS = [*RESNET50, *VGG16, *MOBILENETV2, *LENET, *OTHERS, *GROUPED, *TINY]

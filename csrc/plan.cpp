@@ -252,8 +252,9 @@ Plan plan_plain(const Conv& s, Pass pass, Algorithm algorithm, const Table& t) {
                                       : Packing::transposed;
   const Work w = work_of(s, pass, p.depthwise, t);
   const bool gathers = p.algorithm == Algorithm::im2col;
-  const bool filters = p.grouped || (p.depthwise && pass == Pass::forward);
-  p.split = filters                     ? split_filters(s, p.depthwise, t)
+  const bool transposed = pass == Pass::grad_input && s.sd * s.sh * s.sw == 1;
+  const bool filters = p.grouped || (p.depthwise && (pass == Pass::forward || transposed));
+  p.split = filters                     ? split_filters(s, p.depthwise, transposed, t)
             : pass == Pass::grad_weight ? split_weights(w, gathers, t.tile_pixels)
                                         : split_outputs(w, gathers, t.tile_pixels, t.lanes);
   p.reason = p.depthwise ? "one filter a channel: channels fill the vectors"

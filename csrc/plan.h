@@ -45,8 +45,9 @@ const char* name_of(Algorithm);
 // nullptr if the algorithm can do the pass within the bound on workspace, else the reason why not.
 const char* refusal(const Conv&, Pass, Algorithm);
 
-// The split of a forward pass whose filters see one channel each (depthwise), or a group of a few.
-Split split_filters(const Conv& s, bool depthwise, const Table&);
+// The split of a forward pass whose filters see one channel each (depthwise), or a group of a few; or of the input
+// gradient of the former at stride 1.
+Split split_filters(const Conv& s, bool depthwise, bool transposed, const Table&);
 
 // Whether automatic may pick it.
 bool admitted(Accuracy, Algorithm);

@@ -58,7 +58,9 @@ bool halve(const Conv& s, Split& split) {
 
 }  // namespace
 
-Split split_filters(const Conv& s, bool depthwise, const Table& t) {
+Split split_filters(const Conv& conv, bool depthwise, bool transposed, const Table& t) {
+  Conv s = conv;
+  if (transposed) std::swap(s.id, s.od), std::swap(s.ih, s.oh), std::swap(s.iw, s.ow);
   Split split{};
   split.chunks = 1;
   const Index group_inputs = s.ci / s.groups, group_outputs = s.co / s.groups, taps = s.kd * s.kh * s.kw;

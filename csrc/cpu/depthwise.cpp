@@ -45,15 +45,23 @@ struct Depthwise {
 
 // Vectors of channels, two to a packed panel.
 struct Channelwise {
-  static constexpr Index kVectors = kPanel / kLanes, kTapFloats = kPanel;
-  Index groups, taps, vectors;
+  static constexpr Index kVectors = kPanel / kLanes;
+  Index groups, taps, tap_floats, vectors;
+
+  TAPWISE_INLINE Channelwise(const Conv& s, bool last_tap_first)
+      : groups(s.groups),
+        taps(s.kd * s.kh * s.kw),
+        tap_floats(last_tap_first ? -kPanel : kPanel),
+        vectors((s.groups + kLanes - 1) / kLanes) {}
 
   TAPWISE_INLINE Index channel(Index v) const { return v * kLanes; }
   TAPWISE_INLINE Index from_channel(Index v) const { return v * kLanes; }
   TAPWISE_INLINE Index outputs(Index v) const { return least<Index>(kLanes, groups - v * kLanes); }
   TAPWISE_INLINE Index inputs(Index v) const { return outputs(v); }
   TAPWISE_INLINE bool is_full(Index v) const { return outputs(v) == kLanes; }
-  TAPWISE_INLINE Index weights(Index v) const { return v / kVectors * taps * kPanel + v % kVectors * kLanes; }
+  TAPWISE_INLINE Index weights(Index v) const {
+    return (v / kVectors * taps + (tap_floats < 0 ? taps - 1 : 0)) * kPanel + v % kVectors * kLanes;
+  }
   template <bool kFull>
   TAPWISE_INLINE OwnChannel<kFull> lanes(Index v) const {
     return {outputs(v)};
@@ -64,13 +72,17 @@ struct Channelwise {
 
 void conv_depthwise_forward(const Conv& s, const Split& split, const Epilogue& e, const float* x,
                             const Weights& weights, float* y, float* scratch, Index begin, Index end) {
-  const Channelwise channels = {s.groups, s.kd * s.kh * s.kw, (s.groups + kLanes - 1) / kLanes};
-  filter(forward_sides(s), split, e, x, weights, y, scratch, channels, begin, end);
+  filter(forward_sides(s), split, e, x, weights, y, scratch, Channelwise(s, false), begin, end);
 }
 
 void conv_depthwise_grad_input(const Conv& s, const Split& split, const Epilogue& e, const float* dy,
                                const Weights& weights, float* dx, float* scratch, Index begin, Index end) {
-  convolve<Depthwise>(transposed_sides(s), split, e, dy, weights, dx, scratch, begin, end);
+  Sides sides = transposed_sides(s);
+  if (s.sd * s.sh * s.sw > 1) return convolve<Depthwise>(sides, split, e, dy, weights, dx, scratch, begin, end);
+  sides.transposed = false;
+  Axis* const axes[] = {&sides.d, &sides.h, &sides.w};
+  for (Axis* a : axes) a->pad = (a->k - 1) * a->dilation - a->pad;
+  filter(sides, split, e, dy, weights, dx, scratch, Channelwise(s, true), begin, end);
 }
 
 void conv_depthwise_grad_weight(const Conv& s, const Split& split, const float* x, const float* dy, float* sums,

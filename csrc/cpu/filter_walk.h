@@ -115,7 +115,7 @@ TAPWISE_INLINE void filter(const Sides& s, const Split& split, const Epilogue& e
                            const Weights& weights, float* y, float* scratch, const Technique& technique, Index begin,
                            Index end) {
   const bool planes = s.layout == Layout::channels_first;
-  const Filters filters = {s.d.k, s.h.k, s.w.k, weights.packed, Technique::kTapFloats, e.b, e.activation, e.alpha};
+  const Filters filters = {s.d.k, s.h.k, s.w.k, weights.packed, technique.tap_floats, e.b, e.activation, e.alpha};
   const bool aligned = reinterpret_cast<std::uintptr_t>(y) % 16 == 0 && s.groups * s.to_channels % 4 == 0 &&
                        technique.channel(1) % 4 == 0;
   const bool streams = split.streams && aligned && e.activation <= Activation::relu;

@@ -306,6 +306,10 @@ void depthwise_outer_run(const Run& run, const float* dy, Index dy_pixel, Index 
         TAPWISE_UNROLL for (int t = 0; t < T; ++t) sum[t] = load_part(sums + taps[t].b * sums_row + c, count);
         for (Index p = 0; p < run.pixels; ++p) {
           const Vec d = load_part(dy + p * dy_pixel + c, count);
+          if (s + T >= run.segment_count) {  // a run is about a row: the row below
+            __builtin_prefetch(dy + (p + run.pixels) * dy_pixel + c);
+            __builtin_prefetch(run.a + (p + run.pixels) * run.a_pixel + taps[T - 1].a + c);
+          }
           TAPWISE_UNROLL for (int t = 0; t < T; ++t) sum[t] =
               fma(load_part(run.a + p * run.a_pixel + taps[t].a + c, count), d, sum[t]);
         }

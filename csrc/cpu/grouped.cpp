@@ -11,7 +11,7 @@ namespace tapwise::ISA {
 namespace {
 
 struct Groupwise : Groups {
-  static constexpr Index kVectors = 1, kTapFloats = kLanes;
+  static constexpr Index kVectors = 1, tap_floats = kLanes;
 
   using Groups::Groups;
   template <bool kFull>
