@@ -64,6 +64,8 @@ struct Tiling {
   Index input_blocks;  // of a round that is transformed first
   Index panels, task_panels;
   Index v_tile, v_frequency, m_frequency;  // steps in transformed x and y, (frequencies, tiles, channels)
+  Index u_frequency;                       // step in a panel of packed weights
+  bool u_past_caches;                      // too large to be read from them
   Index packed_floats, v_floats, scratch_floats;
 };
 

@@ -274,16 +274,18 @@ constexpr Algorithm kTiles[] = {Algorithm::winograd_2x2, Algorithm::winograd_4x4
 // more accurate. im2col is for those who ask: of the 57 layers direct was as fast or faster on all.
 Plan fastest(const Conv& s, Pass pass, Choice choice, const Table& t) {
   const bool any = choice.algorithm == Algorithm::winograd;
+  const bool strict = choice.accuracy == Accuracy::strict;
+  const Accuracy accuracy = any && strict ? Accuracy::standard : choice.accuracy;  // named, so not automatic's choice
   Plan best{};
   double least = std::numeric_limits<double>::infinity();
   if (!any) {
     best = plan_plain(s, pass, Algorithm::direct, t);
-    if (choice.accuracy == Accuracy::strict || refusal(s, pass, Algorithm::winograd)) return best;
+    if (strict || refusal(s, pass, Algorithm::winograd)) return best;
     least = expected_seconds(s, pass, best, t, kChoiceCores) / kMargin;
     best.reason = "Winograd's transforms would outweigh the multiplications that it saves";
   }
   for (const Algorithm a : kTiles) {
-    if (!admitted(choice.accuracy, a) || refusal(s, pass, a)) continue;
+    if (refusal(s, pass, a) || !admitted(s, pass, accuracy, a)) continue;
     const Plan p = plan_winograd(s, pass, a, t);
     const double seconds = expected_seconds(s, pass, p, t, kChoiceCores);
     if (seconds < least) least = seconds, best = p;
@@ -328,9 +330,10 @@ const char* refusal(const Conv& s, Pass pass, Algorithm algorithm) {
                           algorithm == Algorithm::winograd ? 2 : tile_of(algorithm));
 }
 
-bool admitted(Accuracy accuracy, Algorithm algorithm) {
-  if (algorithm < Algorithm::winograd) return true;
-  return accuracy == Accuracy::fast || (accuracy == Accuracy::standard && algorithm != Algorithm::winograd_6x6);
+bool admitted(const Conv& s, Pass pass, Accuracy accuracy, Algorithm algorithm) {
+  if (algorithm < Algorithm::winograd || accuracy == Accuracy::fast) return true;
+  return accuracy == Accuracy::standard &&
+         winograd_is_accurate(pass == Pass::grad_input ? turned(s).s : s, tile_of(algorithm));
 }
 
 Plan plan_conv(const Conv& s, Pass pass, Choice choice, const Table& t) {
@@ -353,7 +356,7 @@ std::array<Candidate, 5> candidates(const Conv& s, Pass pass, Accuracy accuracy,
   for (Candidate& c : all) {
     c.refused = refusal(s, pass, c.algorithm);
     if (c.refused) continue;
-    c.admitted = admitted(accuracy, c.algorithm);
+    c.admitted = admitted(s, pass, accuracy, c.algorithm);
     c.seconds = expected_seconds(s, pass, plan_by(s, pass, c.algorithm, t), t, kChoiceCores);
   }
   return all;

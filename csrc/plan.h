@@ -50,7 +50,7 @@ const char* refusal(const Conv&, Pass, Algorithm);
 Split split_filters(const Conv& s, bool depthwise, bool transposed, const Table&);
 
 // Whether automatic may pick it.
-bool admitted(Accuracy, Algorithm);
+bool admitted(const Conv&, Pass, Accuracy, Algorithm);
 
 // s must be simplified. Throws std::invalid_argument with the reason if the algorithm is refused.
 Plan plan_conv(const Conv& s, Pass, Choice, const Table&);

@@ -1,4 +1,4 @@
-// winograd_plan.h — decision 2 for Winograd: which convolutions it can do, what they cost and how they are cut.
+// winograd_plan.h — decision 2 for Winograd: which convolutions it can do, how accurately, and how they are cut.
 #pragma once
 
 #include "isa.h"
@@ -14,6 +14,9 @@ Turned turned(const Conv& s);
 
 // nullptr if F(tile, taps) can do the forward pass of s, else the reason why not. s must be simplified.
 const char* winograd_refusal(const Conv& s, Index tile);
+
+// Whether its rms error is at most 4 times that of a left-to-right sum: docs/numerics.md.
+bool winograd_is_accurate(const Conv& s, Index tile);
 
 // For a convolution that isn't refused.
 Tiling tile_winograd(const Conv& s, Index tile, const Table&);

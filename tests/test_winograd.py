@@ -190,6 +190,32 @@ def test_nan_spreads_over_its_tiles_only(native, data_format, rng):
         assert not nan[~tiles].any(), algorithm
 
 
+def left_to_right(columns, w):
+    """Each product rounded and added in turn, in float32."""
+    y = np.zeros((len(columns), w.shape[-1]), np.float32)
+    for column, row in zip(columns.T, w.reshape(-1, w.shape[-1]), strict=True):
+        y += column[:, None] * row
+    return y
+
+
+@pytest.mark.parametrize("native", NATIVE, ids=str)
+@pytest.mark.parametrize("ci", [16, 64])
+@pytest.mark.parametrize("k", [(3, 3), (5, 5), (1, 3), (5, 1)], ids=str)
+def test_rms_error_that_default_admits(native, k, ci, rng):
+    """At most 4 times that of a left-to-right sum (gate 20), on data after a ReLU, where it is largest."""
+    x = np.maximum(rng.standard_normal((1, 24, 24, ci), np.float32), 0)
+    w = rng.standard_normal((*k, ci, 32), np.float32)
+    windows = np.lib.stride_tricks.sliding_window_view(x[0], k, (0, 1))
+    columns = windows.transpose(0, 1, 3, 4, 2).reshape(-1, k[0] * k[1] * ci)
+    want = columns.astype(np.float64) @ w.reshape(-1, 32).astype(np.float64)
+    allowed = 4 * np.sqrt(np.mean((left_to_right(columns, w) - want) ** 2))
+    for algorithm in possible(Case("", x.shape, k, 32)):
+        with native.use():
+            y = tapwise.conv(x, w, algorithm=algorithm).reshape(want.shape)
+        if algorithm != "winograd-6x6" or 1 in k:
+            assert np.sqrt(np.mean((y - want) ** 2)) <= allowed, algorithm
+
+
 @pytest.mark.parametrize("native", NATIVE, ids=str)
 def test_accuracy_decides_what_auto_may_choose(native):
     """strict sums products as they stand; the 6x6 tiles, whose error is larger, are for fast alone."""

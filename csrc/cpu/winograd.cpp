@@ -258,8 +258,8 @@ TAPWISE_INLINE void multiply(const Conv& s, const Tiling& g, Index p, Index tile
                              float* m, const Between& between) {
   const Segment channels = {0, 0, s.ci};
   const Index width = s.co - p * kPanel > kLanes ? kPanel : kLanes;  // whole vectors, of zeros past co
-  packed += p * g.frequencies * s.ci * kPanel;
-  for (Index f = 0; f < g.frequencies; ++f, packed += s.ci * kPanel) {
+  packed += p * g.frequencies * g.u_frequency;
+  for (Index f = 0; f < g.frequencies; ++f, packed += g.u_frequency) {
     gemm_run({v + f * g.v_frequency, g.v_tile, &channels, 1, tiles}, packed,
              {m + f * g.m_frequency, kPanel, width, nullptr, nullptr, Activation::none, 0});
     between(f);
@@ -283,18 +283,35 @@ void output_panels(const Conv& s, const Tiling& g, const Epilogue& e, Index p0, 
   }
 }
 
+// Past the caches, where the ISA can: lines that are written whole need not be read first. p is aligned to a vector.
+TAPWISE_INLINE void store_past(float* p, Vec v) {
+#if defined(__AVX512F__)
+  _mm512_stream_ps(p, v);
+#elif defined(__AVX2__)
+  _mm256_stream_ps(p, v);
+#else
+  store(p, v);
+#endif
+}
+
+// Orders what was stored past the caches before what other threads see next.
+TAPWISE_INLINE void drain_stores() {
+#if defined(__AVX2__)
+  _mm_sfence();
+#endif
+}
+
 // u of one input channel and up to kLanes outputs: G w G'.
 template <class H, class W>
-TAPWISE_INLINE void pack_channel(const Conv& s, const float* w, Index outputs, float* u, Index frequency) {
-  double taps[H::kFilter][W::kFilter][kLanes] = {}, half[H::kSize][W::kFilter][kLanes],
-         whole[H::kSize][W::kSize][kLanes];
+TAPWISE_INLINE void pack_channel(const Conv& s, const Tiling& g, const float* w, Index outputs, float* u) {
+  double taps[H::kFilter][W::kFilter][kLanes], half[H::kSize][W::kFilter][kLanes], whole[H::kSize][W::kSize][kLanes];
   for (int i = 0; i < H::kFilter; ++i)
     for (int j = 0; j < W::kFilter; ++j) {
       const float* from = w + i * s.w_h + j * s.w_w;
       if (s.w_co == 1 && outputs == kLanes)
         for (int o = 0; o < kLanes; ++o) taps[i][j][o] = static_cast<double>(from[o]);
       else
-        for (Index o = 0; o < outputs; ++o) taps[i][j][o] = static_cast<double>(from[o * s.w_co]);
+        for (Index o = 0; o < kLanes; ++o) taps[i][j][o] = o < outputs ? static_cast<double>(from[o * s.w_co]) : 0;
     }
   for (int j = 0; j < W::kFilter; ++j)
     for (int o = 0; o < kLanes; ++o)
@@ -302,8 +319,14 @@ TAPWISE_INLINE void pack_channel(const Conv& s, const float* w, Index outputs, f
   for (int i = 0; i < H::kSize; ++i)
     for (int o = 0; o < kLanes; ++o) transform_taps<W>(&half[i][0][o], kLanes, &whole[i][0][o], kLanes);
   for (int i = 0; i < H::kSize; ++i)
-    for (int j = 0; j < W::kSize; ++j, u += frequency)
-      for (int o = 0; o < kLanes; ++o) u[o] = static_cast<float>(whole[i][j][o]);
+    for (int j = 0; j < W::kSize; ++j, u += g.u_frequency) {
+      float rounded[kLanes];
+      for (int o = 0; o < kLanes; ++o) rounded[o] = static_cast<float>(whole[i][j][o]);
+      if (g.u_past_caches)
+        store_past(u, load(rounded));
+      else
+        store(u, load(rounded));
+    }
 }
 
 }  // namespace
@@ -313,10 +336,11 @@ void conv_winograd_pack(const Conv& s, const Tiling& g, const float* w, float* p
     for (Index p = begin; p < end; ++p)
       for (Index c = 0; c < s.ci; ++c)
         for (Index o = 0; o < kPanel; o += kLanes)
-          pack_channel<H, W>(s, w + c * s.w_ci + (p * kPanel + o) * s.w_co,
+          pack_channel<H, W>(s, g, w + c * s.w_ci + (p * kPanel + o) * s.w_co,
                              least<Index>(kLanes, most<Index>(0, s.co - p * kPanel - o)),
-                             packed + (p * g.frequencies * s.ci + c) * kPanel + o, s.ci * kPanel);
+                             packed + p * g.frequencies * g.u_frequency + c * kPanel + o);
   });
+  if (g.u_past_caches) drain_stores();
 }
 
 void conv_winograd_forward(const Conv& s, const Tiling& g, const Epilogue& e, const float* x, const float* packed,

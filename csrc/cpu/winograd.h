@@ -10,8 +10,8 @@
 //
 // The rows of +-p share an even and an odd part, which halves the work. F(1, 1) passes its input on: with it a kernel
 // of one row or column has transforms on the other axis alone. Small products and quotients of points keep errors
-// small, and all of A' and B' but the last set's A' are exact in float32. rms error against direct's, docs/numerics.md
-// has the table: F(2, 3) 0.7, F(4, 3) 2, F(6, 3) 9, F(2, 5) 1.4; with Lavin's points 0, +-1, +-2 F(4, 3) has 4.
+// small, and all of A' and B' are exact in float32. rms error of 3x3 against a left-to-right sum's: F(2, 3) 0.6-1, F(4,
+// 3) 1.6-2.8, F(6, 3) 7-12; with Lavin's points 0, +-1, +-2 F(4, 3) has 4.
 //
 // Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. Barabasz et al., "Error Analysis and
 // Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2018.
