@@ -33,6 +33,9 @@ def merge(runs):
         into["copy_rate"] = max(into["copy_rate"], run["copy_rate"])
         commands = into["settings"]["commands"]
         commands += [each for each in setting.get("commands", [setting.get("command")]) if each not in commands]
+        for row in run["rows"]:
+            row |= {"isa": setting["isa"]}
+            row |= ratio(row)
         new = {(row["operation"], row["name"]) for row in run["rows"]}
         into["rows"] = [row for row in into["rows"] if (row["operation"], row["name"]) not in new] + run["rows"]
     return list(merged.values())
@@ -94,4 +97,8 @@ def summary(rows):
     if any(TUNED in row["columns"] for row in rows):
         text += f"; tuned {mean(ratio(row, TUNED)['ratio'] for row in rows if TUNED in row['columns']):.2f}"
     below = [row["name"] for row in rows if row["ratio"] < 1]
-    return f"{text}; below 1: {', '.join(below)}." if below else f"{text}."
+    text += f"; below 1: {', '.join(below)}." if below else "."
+    if any(row["isa"] for row in rows):
+        every = mean(ratio({**row, "isa": None})["ratio"] for row in rows)
+        text += f" ORT, ncnn and JAX can't be capped, so they don't count; with them the mean would be {every:.2f}."
+    return text

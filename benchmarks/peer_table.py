@@ -5,15 +5,19 @@ from math import exp, log, nan
 US, TUNED = "tapwise", "tapwise tuned"
 PACKED = f"{US} packed"
 PACKERS = ("onnxruntime", "openvino", "ncnn")  # they pack weights when they load a model
+UNCAPPED = ("onnxruntime", "ncnn", "jax")  # nothing makes them use less than the CPU has
 PEER_COLUMNS = ("torch", "torch_cl", *PACKERS, "jax")
 
 
 def ratio(row, ours=US):
-    """Our speed over the fastest peer's: packed against peers that pack, as they come against the others."""
+    """Our speed over the fastest peer's: packed against peers that pack, as they come against the others.
+
+    Where we are capped to an instruction set, peers that can't be are left out.
+    """
     columns = row["columns"]
     found = {}
     for peer in PEER_COLUMNS:
-        if peer in columns:
+        if peer in columns and not (row.get("isa") and peer in UNCAPPED):
             mine = columns.get(f"{ours} packed", columns[ours]) if peer in PACKERS else columns[ours]
             found[peer] = columns[peer]["seconds"] / mine["seconds"]
     fastest = min(found, key=found.get, default=None)

@@ -159,7 +159,7 @@ def measure(row, engines, options):
             way.setdefault("rounds", []).append(answer.get("seconds", np.inf))
         if number == 0:
             ways = contenders(ways, 4.0) if options.quick else ways
-    return report(row, ways, peaks)
+    return report(row, ways, peaks, options.isa)
 
 
 def prepare(row, engines, folder):
@@ -188,7 +188,7 @@ def contenders(ways, times):
     return [pair for pair in ways if pair[0].name not in PEERS or pair[1]["try"] <= times * min(peers)]
 
 
-def report(row, ways, peaks):
+def report(row, ways, peaks, isa):
     columns = {}
     for _, way in sorted(ways, key=lambda pair: min(pair[1]["rounds"])):
         if np.inf in way["rounds"]:
@@ -197,7 +197,7 @@ def report(row, ways, peaks):
             "seconds": min(way["rounds"]) / row.chain, "rounds": way["rounds"], "first": way["first"],
             "max_error": way["max_error"], "rms_error": way["rms_error"],
         })  # fmt: skip
-    made = {**row.as_json(), "flops": row.flops, "bytes": row.bytes, "peaks": peaks, "columns": columns}
+    made = {**row.as_json(), "flops": row.flops, "bytes": row.bytes, "isa": isa, "peaks": peaks, "columns": columns}
     return {**made, **ratio(made)}
 
 
