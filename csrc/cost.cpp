@@ -25,12 +25,13 @@ Costs costs_of(const char* isa) {
 
 constexpr double kCall = 2.5e-6, kShared = 1.3e-6;   // seconds: a call from Python, its sharing out
 constexpr double kRound = 1e-6;                      // a wait for all cores between Winograd's transform and products
-constexpr double kCached = 180e9, kUncached = 50e9;  // bytes a second of one core: weights from the L3, from memory
+constexpr double kCached = 250e9;                    // bytes a second of one core: weights from the L3, in part ahead
+constexpr double kUncached = 20e9;                   // weights from memory, where nothing fetches ahead of the panels
 constexpr double kMemory = 50e9, kExchanged = 11e9;  // of all: x and y; what a core wrote and another one reads
-constexpr double kCacheBytes = 24e6;
-constexpr double kGathered = 2.4;                 // operations in the time that im2col copies a number
-constexpr double kFilterStart = 32;               // as start, where a sum is a filter's few taps
-constexpr double kProductStart = 22;              // as start, of the products of one frequency of Winograd's
+constexpr double kCacheBytes = 16e6;                 // half of a Zen 5's L3: a network's other layers want the rest
+constexpr double kGathered = 2.4;                    // operations in the time that im2col copies a number
+constexpr double kFilterStart = 32;                  // as start, where a sum is a filter's few taps
+constexpr double kProductStart = 22;                 // as start, of the products of one frequency of Winograd's
 constexpr double kTransform[] = {0.5, 2.5, 3.1};  // multiply-adds a transformed number and axis, for tiles of 2, 4, 6
 
 double real(Index i) {
@@ -47,9 +48,10 @@ double share(Index tasks, int cores) {
   return real(ceil_divide(tasks, cores)) / real(tasks);
 }
 
-double weight_seconds(Index floats, double cores) {
+// part: of the weights, what the busiest core reads; from memory they come no faster to two.
+double weight_seconds(Index floats, double part) {
   const double bytes = 4 * real(floats);
-  return bytes > kCacheBytes ? bytes / kUncached / cores : bytes / kCached;
+  return bytes > kCacheBytes ? bytes / kUncached : part * bytes / kCached;
 }
 
 // x and y, where they don't stay in the cache.
@@ -70,7 +72,7 @@ double plain_seconds(const Conv& s, Pass pass, const Plan& p, const Table& t, in
   if (!filters && to <= t.lanes) work *= c.narrow;
   if (p.algorithm == Algorithm::im2col) work += kGathered * real(s.n * s.od * s.oh * s.ow) * terms * real(s.groups);
   if (pass == Pass::grad_weight) work *= 1.4;
-  return 2 * work * share(p.split.tasks, cores) / c.flops + weight_seconds(p.split.shared_floats, cores) +
+  return 2 * work * share(p.split.tasks, cores) / c.flops + weight_seconds(p.split.shared_floats, 1) +
          (p.split.tasks > 1 && cores > 1 ? kShared : 0);
 }
 
@@ -85,8 +87,8 @@ double winograd_seconds(const Conv& s, const Plan& p, const Table& t, int cores)
   const double transforms =
       kTransform[std::max(g.tile_h, g.tile_w) / 2 - 1] * axes * elements * (part_in * real(g.v_tile) + part * co);
   double seconds = 2 * (products + transforms) / c.flops;
-  if (g.fused) return seconds + weight_seconds(g.packed_floats, cores) + (cores > 1 ? kShared : 0);
-  seconds += weight_seconds(g.packed_floats, cores) * part;
+  if (g.fused) return seconds + weight_seconds(g.packed_floats, 1) + (cores > 1 ? kShared : 0);
+  seconds += weight_seconds(g.packed_floats, part);
   if (cores > 1) seconds += kShared + 2 * kRound * real(g.rounds) + 4 * elements * real(g.v_tile) / kExchanged;
   return seconds;
 }
