@@ -23,13 +23,7 @@ TAPWISE_INLINE Vec load_even(const float* p, Index count) {
   const Vec b = load_part(p + kLanes - 1, most<Index>(0, last - (kLanes - 1)));
   IntVec from{};
   TAPWISE_UNROLL for (int i = 0; i < kLanes; ++i) from[i] = 2 * i < kLanes ? 2 * i : 2 * i + 1;
-#if defined(__clang__)
-  Vec v{};  // becomes a shuffle
-  TAPWISE_UNROLL for (int i = 0; i < kLanes; ++i) v[i] = from[i] < kLanes ? a[from[i]] : b[from[i] - kLanes];
-  return v;
-#else
-  return __builtin_shuffle(a, b, from);
-#endif
+  return shuffle(a, b, from);
 }
 
 // p[0], p[stride], p[2 * stride], ...; the lanes from `count` on hold nothing of use.
