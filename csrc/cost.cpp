@@ -1,4 +1,5 @@
-// cost.cpp — a call's time as a sum: a fixed part, the busiest core's operations, and bytes over bandwidths.
+// cost.cpp — a call's time: a fixed part, the longer of the busiest core's products and its weights' way, transforms,
+// and what else moves over bandwidths.
 //
 // The numbers are least squares over 57 layers (3x3, 5x5, 1x3 and 3x1; 3 to 1024 channels, maps of 4 to 224) on one and
 // two cores of a Zen 5 with packed weights: off by 5 % rms for direct, 13 % for Winograd. Of the layers' times the
@@ -26,13 +27,14 @@ Costs costs_of(const char* isa) {
 constexpr double kCall = 2.5e-6, kShared = 1.3e-6;   // seconds: a call from Python, its sharing out
 constexpr double kRound = 1e-6;                      // a wait for all cores between Winograd's transform and products
 constexpr double kCached = 250e9;                    // bytes a second of one core: weights from the L3, in part ahead
-constexpr double kUncached = 20e9;                   // weights from memory, where nothing fetches ahead of the panels
+constexpr double kUncached = 50e9;                   // of all: weights from memory
+constexpr double kPacked = 40e9, kSpilled = 14e9;    // of all: weights laid out or transformed, within the cache or not
 constexpr double kMemory = 50e9, kExchanged = 11e9;  // of all: x and y; what a core wrote and another one reads
 constexpr double kCacheBytes = 16e6;                 // half of a Zen 5's L3: a network's other layers want the rest
 constexpr double kGathered = 2.4;                    // operations in the time that im2col copies a number
 constexpr double kFilterStart = 32;                  // as start, where a sum is a filter's few taps
 constexpr double kProductStart = 22;                 // as start, of the products of one frequency of Winograd's
-constexpr double kTransform[] = {0.5, 2.5, 3.1};  // multiply-adds a transformed number and axis, for tiles of 2, 4, 6
+constexpr double kTransform[] = {2, 2.5, 3.1};  // multiply-adds a transformed number and axis, for tiles of 2, 4, 6
 
 double real(Index i) {
   return static_cast<double>(i);
@@ -72,7 +74,7 @@ double plain_seconds(const Conv& s, Pass pass, const Plan& p, const Table& t, in
   if (!filters && to <= t.lanes) work *= c.narrow;
   if (p.algorithm == Algorithm::im2col) work += kGathered * real(s.n * s.od * s.oh * s.ow) * terms * real(s.groups);
   if (pass == Pass::grad_weight) work *= 1.4;
-  return 2 * work * share(p.split.tasks, cores) / c.flops + weight_seconds(p.split.shared_floats, 1) +
+  return std::max(2 * work * share(p.split.tasks, cores) / c.flops, weight_seconds(p.split.shared_floats, 1)) +
          (p.split.tasks > 1 && cores > 1 ? kShared : 0);
 }
 
@@ -86,9 +88,9 @@ double winograd_seconds(const Conv& s, const Plan& p, const Table& t, int cores)
   const double products = part * elements * (ci + kProductStart) * co * (s.co <= t.lanes ? c.narrow : 1);
   const double transforms =
       kTransform[std::max(g.tile_h, g.tile_w) / 2 - 1] * axes * elements * (part_in * real(g.v_tile) + part * co);
-  double seconds = 2 * (products + transforms) / c.flops;
-  if (g.fused) return seconds + weight_seconds(g.packed_floats, 1) + (cores > 1 ? kShared : 0);
-  seconds += weight_seconds(g.packed_floats, part);
+  const double weights = weight_seconds(g.packed_floats, g.fused ? 1 : part);
+  double seconds = std::max(2 * products / c.flops, weights) + 2 * transforms / c.flops;
+  if (g.fused) return seconds + (cores > 1 ? kShared : 0);
   if (cores > 1) seconds += kShared + 2 * kRound * real(g.rounds) + 4 * elements * real(g.v_tile) / kExchanged;
   return seconds;
 }
@@ -97,6 +99,11 @@ double winograd_seconds(const Conv& s, const Plan& p, const Table& t, int cores)
 
 double operations(const Conv& s) {
   return 2 * real(s.n) * real(s.od * s.oh * s.ow) * real(s.co) * real(s.kd * s.kh * s.kw) * real(s.ci / s.groups);
+}
+
+double packing_seconds(const Plan& p) {
+  const double bytes = 4 * real(p.split.shared_floats);
+  return bytes / (bytes > kCacheBytes ? kSpilled : kPacked);
 }
 
 double expected_seconds(const Conv& s, Pass pass, const Plan& p, const Table& t, int cores) {

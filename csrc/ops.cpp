@@ -115,7 +115,10 @@ void conv_grad_input(const Conv& s, Choice choice, const float* dy, const float*
 }
 
 PackedWeights::PackedWeights(const Conv& conv, Pass pass_, Choice choice, const float* w)
-    : pass(pass_), isa(table().isa), s(simplified(conv)), plan(plan_conv(s, pass, choice, table())) {
+    : pass(pass_),
+      isa(table().isa),
+      s(simplified(conv)),
+      plan(plan_conv(s, pass, {choice.algorithm, choice.accuracy, true}, table())) {
   memory = Memory(plan.split.shared_floats);
   finite = pack(s, plan, w, table(), memory.data()).finite;
 }

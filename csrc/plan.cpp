@@ -276,18 +276,21 @@ Plan fastest(const Conv& s, Pass pass, Choice choice, const Table& t) {
   const bool any = choice.algorithm == Algorithm::winograd;
   const bool strict = choice.accuracy == Accuracy::strict;
   const Accuracy accuracy = any && strict ? Accuracy::standard : choice.accuracy;  // named, so not automatic's choice
+  const auto seconds_of = [&](const Plan& p) {
+    return expected_seconds(s, pass, p, t, kChoiceCores) + (choice.packed ? 0 : packing_seconds(p));
+  };
   Plan best{};
   double least = std::numeric_limits<double>::infinity();
   if (!any) {
     best = plan_plain(s, pass, Algorithm::direct, t);
     if (strict || refusal(s, pass, Algorithm::winograd)) return best;
-    least = expected_seconds(s, pass, best, t, kChoiceCores) / kMargin;
+    least = seconds_of(best) / kMargin;
     best.reason = "Winograd's transforms would outweigh the multiplications that it saves";
   }
   for (const Algorithm a : kTiles) {
     if (refusal(s, pass, a) || !admitted(s, pass, accuracy, a)) continue;
     const Plan p = plan_winograd(s, pass, a, t);
-    const double seconds = expected_seconds(s, pass, p, t, kChoiceCores);
+    const double seconds = seconds_of(p);
     if (seconds < least) least = seconds, best = p;
   }
   return best;
@@ -357,7 +360,8 @@ std::array<Candidate, 5> candidates(const Conv& s, Pass pass, Accuracy accuracy,
     c.refused = refusal(s, pass, c.algorithm);
     if (c.refused) continue;
     c.admitted = admitted(s, pass, accuracy, c.algorithm);
-    c.seconds = expected_seconds(s, pass, plan_by(s, pass, c.algorithm, t), t, kChoiceCores);
+    const Plan p = plan_by(s, pass, c.algorithm, t);
+    c.seconds = expected_seconds(s, pass, p, t, kChoiceCores) + (pass == Pass::grad_weight ? 0 : packing_seconds(p));
   }
   return all;
 }

@@ -23,6 +23,7 @@ enum class Accuracy : int { strict, standard, fast };
 struct Choice {
   Algorithm algorithm = Algorithm::automatic;
   Accuracy accuracy = Accuracy::standard;
+  bool packed = false;  // for weights that are packed once: a call doesn't pay for it
 };
 
 struct Plan {

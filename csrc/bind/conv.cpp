@@ -125,6 +125,8 @@ py::dict plan(const Geometry& g, const std::string& direction, const std::string
   const Pass pass = pass_of(direction);
   const Choice choice = choice_of(algorithm, accuracy);
   const Plan p = plan_conv(s, pass, choice, t);
+  Choice once = choice;
+  once.packed = true;
   const Index floats = static_cast<Index>(sizeof(float));
   py::list weighed;
   for (const Candidate& c : candidates(s, pass, choice.accuracy, t))
@@ -133,6 +135,7 @@ py::dict plan(const Geometry& g, const std::string& direction, const std::string
   d["candidates"] = weighed;
   d["dot"] = p.split.dot;
   d["algorithm"] = name_of(p.algorithm);
+  d["packed_algorithm"] = name_of(plan_conv(s, pass, once, t).algorithm);
   d["depthwise"] = p.depthwise;
   d["tile"] = py::make_tuple(p.depthwise ? Index{4} : t.tile_pixels, t.panel);
   const Tiling& tiling = p.tiling;
@@ -145,7 +148,8 @@ py::dict plan(const Geometry& g, const std::string& direction, const std::string
   d["chunks"] = p.split.chunks;
   d["workspace_bytes"] = p.split.scratch_floats * floats;
   d["packed_bytes"] = p.split.shared_floats * floats;
-  d["expected_gflops"] = operations(s) / expected_seconds(s, pass, p, t, thread_count()) / 1e9;
+  const double packing = pass == Pass::grad_weight ? 0 : packing_seconds(p);
+  d["expected_gflops"] = operations(s) / (expected_seconds(s, pass, p, t, thread_count()) + packing) / 1e9;
   d["reason"] = p.reason;
   return d;
 }

@@ -28,6 +28,7 @@ class Candidate(NamedTuple):
 class Plan:
     """What runs for a convolution, and why.
 
+    packed_algorithm: what pack() takes for these shapes: a call with packed weights doesn't pay for laying them out.
     possible: the algorithms that can do this shape, Winograd's by output tile. candidates: these and the others, with
     the seconds that "auto" expects of each on two cores (a choice must not depend on the machine's), or why not.
     tile: what one step of the innermost kernel computes. workspace_bytes: scratch of the whole call; packed_bytes:
@@ -36,6 +37,7 @@ class Plan:
 
     direction: str
     algorithm: str
+    packed_algorithm: str
     possible: tuple[str, ...]
     candidates: tuple[Candidate, ...]
     tile: str
@@ -51,11 +53,12 @@ class Plan:
         return (
             f"{self.direction} by {self.algorithm} on {self.backend} ({self.isa}){speed}\n"
             f"  because    {self.reason}\n"
+            f"  packed     {self.packed_algorithm}, where weights are packed once\n"
             f"  possible   {', '.join(self.possible)}\n"
             f"{self._weighed()}"
             f"  tile       {self.tile}\n"
             f"  workspace  {self.workspace_bytes:,} bytes\n"
-            f"  packed     {self.packed_bytes:,} bytes"
+            f"  weights    {self.packed_bytes:,} bytes"
         )
 
     def _weighed(self) -> str:

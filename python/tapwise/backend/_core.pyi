@@ -9,6 +9,7 @@ class ConvPlan(TypedDict):
     candidates: list[tuple[str, float, str | None, bool]]
     dot: bool
     algorithm: str
+    packed_algorithm: str
     depthwise: bool
     tile: tuple[int, int]
     block: tuple[int, int, int]

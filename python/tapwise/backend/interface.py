@@ -19,9 +19,13 @@ Weights: TypeAlias = Any  # an Array, or what the backend's pack returned
 
 
 class PlanFields(TypedDict):
-    """What a backend would do for a convolution; possible are the algorithms that can do the shape."""
+    """What a backend would do for a convolution; possible are the algorithms that can do the shape.
+
+    packed_algorithm: what it would take for weights that are packed once, since a call then doesn't pay for that.
+    """
 
     algorithm: str
+    packed_algorithm: str
     possible: tuple[str, ...]
     candidates: tuple[tuple[str, float | None, str], ...]  # as plan.Candidate
     tile: str

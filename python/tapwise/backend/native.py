@@ -147,6 +147,7 @@ def plan(g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> Plan
     kernel = "depthwise" if p["depthwise"] else "dot" if p["dot"] else p["algorithm"]
     return {
         "algorithm": p["algorithm"],
+        "packed_algorithm": p["packed_algorithm"],
         "possible": tuple(name for name, _, refused, _ in p["candidates"] if not refused),
         "candidates": tuple(
             (name, None if refused else seconds, refused or ("" if admitted else f"not with accuracy {accuracy}"))

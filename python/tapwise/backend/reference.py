@@ -314,6 +314,7 @@ def plan(g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> Plan
     product = {"forward": g.y_shape, "grad_input": g.x_shape, "grad_weight": g.w_shape}[direction]
     return {
         "algorithm": "direct",
+        "packed_algorithm": "direct",
         "possible": ("direct",),
         "candidates": (("direct", None, ""),),
         "tile": "one tap",

@@ -27,7 +27,7 @@ class PackedWeights:
         self._g = self._accepted = g
         algorithm = tuned(g, kernel, algorithm, accuracy, backend)
         words = is_low_precision(w.dtype)
-        self.algorithm = "direct" if words else backend.plan(g, kernel, algorithm, accuracy)["algorithm"]
+        self.algorithm = "direct" if words else backend.plan(g, kernel, algorithm, accuracy)["packed_algorithm"]
         self.backend, self.isa = backend.name, backend.isa_name()
         self.content = backend.pack_words(w, g) if words else backend.pack(w, g, kernel, self.algorithm)
         self.direction = direction

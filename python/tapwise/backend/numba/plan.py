@@ -28,6 +28,7 @@ def plan(g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> Plan
     packed = chosen == "direct" and direction == "grad_input" and c.channels_last and c.groups == 1
     return {
         "algorithm": choose(c, direction, algorithm),
+        "packed_algorithm": chosen,
         "possible": POSSIBLE,
         "candidates": tuple((name, None, "") for name in POSSIBLE),
         "tile": _tile(c, join, chosen),
