@@ -1,9 +1,10 @@
 // cost.cpp — a call's time: a fixed part, the longer of the busiest core's products and its weights' way, transforms,
 // and what else moves over bandwidths.
 //
-// The numbers are least squares over 57 layers (3x3, 5x5, 1x3 and 3x1; 3 to 1024 channels, maps of 4 to 224) on one and
-// two cores of a Zen 5 with packed weights: off by 5 % rms for direct, 13 % for Winograd. Of the layers' times the
-// choice made from them loses 1 % on the mean against always taking the fastest; docs/performance.md has the table.
+// The numbers began as least squares over 57 layers (3x3, 5x5, 1x3 and 3x1; 3 to 1024 channels, maps of 4 to 224) on
+// one and two cores of a Zen 5 with packed weights: off by 5 % rms for direct, 13 % for Winograd; docs/performance.md
+// has the table. What concerns weights (kCached to kSpilled, kCacheBytes) and 2x2's transform was set from single
+// layers since.
 #include "cost.h"
 
 #include <algorithm>
