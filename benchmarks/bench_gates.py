@@ -4,6 +4,10 @@ pytest benchmarks/bench_gates.py --benchmark-enable --benchmark-json=gates.json
 python benchmarks/report.py gates.json
 """
 
+import json
+import statistics
+import subprocess
+import sys
 from math import prod
 
 import numpy as np
@@ -57,6 +61,26 @@ def time_conv(benchmark, gate, row, direction, x_shape, w_shape, **options):
     benchmark(operation, *arrays, out=out, **options)
 
 
+SEPARABLE = {
+    "32 @112": (1, 112, 112, 32),
+    "128 @28": (1, 28, 28, 128),
+    "512 @14": (1, 14, 14, 512),
+    "1-D 64 @16000": (1, 16000, 64),
+    "3-D 32 @28": (1, 28, 28, 28, 32),
+}
+
+
+@pytest.mark.parametrize("kind", ["depthwise", "groups of 4", "dense"])
+@pytest.mark.parametrize("direction", DIRECTIONS)
+@pytest.mark.parametrize("row", SEPARABLE)
+def bench_groups(benchmark, peak, row, direction, kind):
+    """Gate 3: in no pass slower than the dense one of the same shape. GFLOP/s are of the kind's own operations."""
+    x_shape = SEPARABLE[row]
+    c = x_shape[-1]
+    w_shape = (*[3] * (len(x_shape) - 2), {"depthwise": 1, "groups of 4": 4, "dense": c}[kind], c)
+    time_conv(benchmark, 3, f"k3 {row}, {kind}", direction, x_shape, w_shape, padding="same")
+
+
 TRANSPOSED = {
     "2x2 s2 128-64 @28, as U-Net's": ((1, 28, 28, 128), (2, 2, 64, 128), 2),
     "2x2 s4 64-64 @28, stride > kernel": ((1, 28, 28, 64), (2, 2, 64, 64), 4),
@@ -108,6 +132,68 @@ TINY = {
 def bench_tiny(benchmark, peak, row):
     """Gate 6: a whole call of microseconds."""
     time_conv(benchmark, 6, row, "forward", *TINY[row], padding="same")
+
+
+SUBNORMAL = {
+    "3x3 64 @28": ((1, 28, 28, 64), (3, 3, 64, 64)),
+    "depthwise 64 @28": ((1, 28, 28, 64), (3, 3, 1, 64)),
+}
+
+
+@pytest.mark.parametrize("weights", ["normal", "subnormal"])
+@pytest.mark.parametrize("direction", ["forward", "grad_input"])
+@pytest.mark.parametrize("row", SUBNORMAL)
+def bench_subnormal(benchmark, peak, row, direction, weights):
+    """Gate 9: weights of 1e-42 cost at most 1.2 times as much; both are held to the bound that flushing allows."""
+    x_shape, w_shape = SUBNORMAL[row]
+    scale = np.float32(1e-42 if weights == "subnormal" else 1)
+    x, w = random(x_shape, w_shape)
+    w *= scale
+    arrays = (x, w) if direction == "forward" else (x, w, x_shape)
+    operation = tapwise.conv if direction == "forward" else tapwise.conv_grad_input
+    out = np.empty_like(x)
+    operation(*arrays, padding="same", out=out)
+    flops = 2 * x.size * prod(w_shape[:-1])
+    benchmark.group = f"gate 9 {row} {direction}"
+    benchmark.extra_info.update(
+        row=f"gate 9: {row}, {weights} weights", direction=direction, engine="tapwise", flops=flops,
+        bytes=4 * (x.size + w.size + out.size), error=compare_flushed(out, operation, *arrays),
+    )  # fmt: skip
+    benchmark(operation, *arrays, padding="same", out=out)
+
+
+def compare_flushed(got, reference, x, w, *rest):
+    """compare, for results that may all be subnormal: what flushing may cost each term is no error."""
+    if np.abs(w).max() >= np.finfo(np.float32).tiny:
+        return compare(got, reference, x, w, *rest, padding="same")
+    terms, largest = prod(w.shape[:-1]), max(1.0, float(np.abs(x).max()))
+    assert np.abs(got).max() <= terms * 1e-41 * largest
+    return 0.0
+
+
+FIRST = """
+import json, time
+import numpy as np, tapwise
+x, w, y = (np.ones(shape, np.float32) for shape in ((1, 112, 112, 128), (3, 3, 128, 128), (1, 112, 112, 128)))
+times = []
+for _ in range(20):
+    start = time.perf_counter()
+    tapwise.conv(x, w, padding="same", out=y)
+    times.append(time.perf_counter() - start)
+print(json.dumps(times))
+"""
+
+
+def bench_first_call(benchmark, peak):
+    """Gate 10: the first call of a process takes at most twice a later one's time; medians over eight processes.
+
+    The row's time is a later call's; its text has the first call's, the start of the threads included.
+    """
+    processes = [json.loads(subprocess.check_output([sys.executable, "-c", FIRST])) for _ in range(8)]
+    first = statistics.median(times[0] for times in processes)
+    later = statistics.median(statistics.median(times[5:]) for times in processes)
+    row = f"VGG 3x3 128 @112, first call {first * 1e3:.2f} ms, later ones {later * 1e3:.2f} ms"
+    time_conv(benchmark, 10, row, "forward", (1, 112, 112, 128), (3, 3, 128, 128), padding="same")
 
 
 DILATED = {

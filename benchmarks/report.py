@@ -61,13 +61,9 @@ def by(benchmarks, key):
 
 def table(benchmarks):
     """One line for each engine on each row of one direction; the row's fastest is bold."""
-    columns = [
-        (name, value)
-        for name, needs, value in COLUMNS
-        if any(needs in (*benchmark["extra_info"], benchmark["extra_info"]["engine"]) for benchmark in benchmarks)
-    ]
+    columns = [column for column in COLUMNS if any(has(benchmark, column[1]) for benchmark in benchmarks)]
     lines = [
-        f"| | | {' | '.join(name for name, _ in columns)} |",
+        f"| | | {' | '.join(name for name, *_ in columns)} |",
         "| --- | --- |" + " ---: |" * len(columns),
     ]
     for row, group in by(benchmarks, "row").items():
@@ -75,10 +71,15 @@ def table(benchmarks):
         numpy = next((seconds(b) for b in group if b["extra_info"]["engine"] == NUMPY), math.nan)
         for benchmark in group:
             engine = benchmark["extra_info"]["engine"]
-            cells = [value(benchmark, numpy) for _, value in columns]
+            cells = [value(benchmark, numpy) if needs == NUMPY or has(benchmark, needs) else "-"
+                     for _, needs, value in columns]  # fmt: skip
             name = "" if benchmark is not group[0] else row
             lines.append(f"| {name} | {f'**{engine}**' if benchmark is fastest else engine} | {' | '.join(cells)} |")
     return "\n".join(lines) + "\n"
+
+
+def has(benchmark, needs):
+    return needs in (*benchmark["extra_info"], benchmark["extra_info"]["engine"])
 
 
 def side_by_side(benchmarks):

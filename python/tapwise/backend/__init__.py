@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Callable
+from contextlib import suppress
 from functools import cache
 from importlib import import_module
 from importlib.util import find_spec
@@ -135,3 +136,9 @@ def _threads_of_environment() -> int:
     if text and not (text.isdecimal() and int(text) >= 1):
         raise ValueError(f"TAPWISE_THREADS must be an integer >= 1, got {text!r}")
     return int(text or 0)
+
+
+# The extension takes 2 ms to load, which the first operation needn't pay. One that can't be loaded says so there.
+if os.environ.get("TAPWISE_BACKEND") in (None, "native"):
+    with suppress(ImportError):
+        import_module(f"{__name__}.native")
