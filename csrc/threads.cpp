@@ -1,9 +1,11 @@
 // threads.cpp — one pool for the process: made at the first parallel call, parked when idle, abandoned by a forked
 // child.
 //
-// A job's chunks are claimed from `ticket` (job number in the high half, next chunk in the low half), so that a thread
-// that wakes late can never claim from a job that is over: its compare-and-swap fails. The caller waits for the chunks
-// to be done, not for the threads to have woken.
+// A job's chunks are dealt out in as many neighbouring parts as threads. A thread begins with the part of its own
+// number, so that equal calls find in its core's cache what they left there (3x3 64 @56: 195 to 166 us); then it helps
+// with the others'. Chunks are claimed from a part's `ticket` (job number in the high half, next chunk in the low
+// half), so that a thread that wakes late can never claim from a job that is over: its compare-and-swap fails. The
+// caller waits for the chunks to be done, not for the threads to have woken.
 #include "threads.h"
 
 #include <algorithm>
@@ -28,6 +30,7 @@ namespace {
 
 constexpr auto kSpin = std::chrono::microseconds(30);  // 2-5 us to wake a parked thread; longer spins steal its core
 constexpr std::uint32_t kClosed = 0xffffffff;
+constexpr int kMostParts = 32;
 
 void pause() {
 #if defined(__x86_64__) || defined(_M_X64)
@@ -81,7 +84,7 @@ class Pool {
     const int helpers = static_cast<int>(std::min<Index>(threads, chunks)) - 1;
     grow(helpers);
     publish(total, grain, body, context, chunks, helpers);
-    work(job_);
+    work(job_, 0);
     for (auto done = done_.load(std::memory_order_acquire); done != chunks;) {
       await_change(done_, done);
       done = done_.load(std::memory_order_acquire);
@@ -95,34 +98,52 @@ class Pool {
  private:
   void publish(Index total, Index grain, ParallelBody body, void* context, std::uint32_t chunks, int helpers) {
     ++job_;
-    ticket_.store(std::uint64_t{job_} << 32 | kClosed);
+    const std::uint64_t job = std::uint64_t{job_} << 32;
+    for (int part = 0, former = parts_.load(); part < former; ++part) tickets_[part].next.store(job | kClosed);
+    const int parts = std::min(helpers + 1, kMostParts);
     total_.store(total, std::memory_order_release);
     grain_.store(grain, std::memory_order_release);
     body_.store(body, std::memory_order_release);
     context_.store(context, std::memory_order_release);
     chunks_.store(chunks, std::memory_order_release);
     helpers_.store(helpers, std::memory_order_release);
+    parts_.store(parts, std::memory_order_release);
     failed_.store(false, std::memory_order_relaxed);
     done_.store(0, std::memory_order_relaxed);
-    ticket_.store(std::uint64_t{job_} << 32, std::memory_order_release);
+    for (int part = 0; part < parts; ++part)
+      tickets_[part].next.store(job | first_of(part, parts, chunks), std::memory_order_release);
     if (helpers > 0) {
       published_.store(job_, std::memory_order_seq_cst);  // before notify_all looks whether anyone sleeps
       published_.notify_all();
     }
   }
 
-  void work(std::uint32_t job) {
+  static std::uint32_t first_of(int part, int parts, std::uint32_t chunks) {
+    return static_cast<std::uint32_t>(std::uint64_t{chunks} * static_cast<unsigned>(part) /
+                                      static_cast<unsigned>(parts));
+  }
+
+  // The chunks of all parts, from the thread's own on.
+  void work(std::uint32_t job, int thread) {
     inside = true;
+    const int parts = parts_.load(std::memory_order_acquire);
+    for (int i = 0; i < parts; ++i) work_part(job, (thread + i) % parts);
+    inside = false;
+  }
+
+  void work_part(std::uint32_t job, int part) {
+    std::atomic<std::uint64_t>& next = tickets_[part].next;
     for (;;) {
-      std::uint64_t ticket = ticket_.load(std::memory_order_acquire);
+      std::uint64_t ticket = next.load(std::memory_order_acquire);
       const auto chunk = static_cast<std::uint32_t>(ticket);
       if (ticket >> 32 != job || chunk == kClosed) break;
       const std::uint32_t chunks = chunks_.load(std::memory_order_acquire);
+      const int parts = parts_.load(std::memory_order_acquire);
       const Index total = total_.load(std::memory_order_acquire), grain = grain_.load(std::memory_order_acquire);
       const ParallelBody body = body_.load(std::memory_order_acquire);
       void* const context = context_.load(std::memory_order_acquire);
-      if (chunk >= chunks) break;
-      if (!ticket_.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
+      if (chunk >= first_of(part + 1, parts, chunks)) break;
+      if (!next.compare_exchange_weak(ticket, ticket + 1, std::memory_order_acq_rel)) continue;
       const Index begin = chunk * grain;
       try {
         body(context, begin, std::min(total, begin + grain));
@@ -131,7 +152,6 @@ class Pool {
       }
       if (done_.fetch_add(1) + 1 == chunks) done_.notify_one();  // sequential: before the look for a sleeping caller
     }
-    inside = false;
   }
 
   void grow(int helpers) {
@@ -152,14 +172,17 @@ class Pool {
     for (;;) {
       await_change(published_, seen);
       seen = published_.load(std::memory_order_acquire);
-      if (id < helpers_.load(std::memory_order_acquire)) work(seen);
+      if (id < helpers_.load(std::memory_order_acquire)) work(seen, id + 1);
     }
   }
 
   std::atomic<bool> busy_{false};
   std::uint32_t job_ = 0;
   int started_ = 0;
-  alignas(64) std::atomic<std::uint64_t> ticket_{kClosed};
+  struct alignas(64) Ticket {
+    std::atomic<std::uint64_t> next{kClosed};
+  };
+  Ticket tickets_[kMostParts];
   alignas(64) std::atomic<std::uint32_t> published_{0};
   alignas(64) std::atomic<std::uint32_t> done_{0};
   alignas(64) std::atomic<Index> total_{0};
@@ -168,6 +191,7 @@ class Pool {
   std::atomic<void*> context_{nullptr};
   std::atomic<std::uint32_t> chunks_{0};
   std::atomic<int> helpers_{0};
+  std::atomic<int> parts_{1};
   std::atomic<bool> failed_{false};
 };
 
