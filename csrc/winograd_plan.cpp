@@ -93,7 +93,8 @@ Tiling tile_winograd(const Conv& s, Index tile, const Table& t) {
   g.m_frequency = block_tiles * t.panel + kPad;
   g.v_floats = g.frequencies * g.v_frequency;
   const Index run_w = std::min(block_tiles, g.cols) * g.tile_w;
-  const Index strip_in = size_h * (run_w + s.kw - 1) * t.lanes, strip_out = 2 * g.tile_h * run_w * t.lanes;
+  const Index strip_in = size_h * (run_w + s.kw - 1) * t.lanes + s.ci;  // s.ci: zeros for pixels outside x
+  const Index strip_out = 2 * g.tile_h * run_w * t.lanes;
   g.scratch_floats = (g.fused ? g.v_floats : 0) + g.frequencies * g.m_frequency + std::max(strip_in, strip_out) + kPad;
   return g;
 }

@@ -71,24 +71,38 @@ TAPWISE_INLINE void with_lines(const Conv& s, const Tiling& g, const Call& call)
 struct Pixels {
   const float* data;
   Index row, pixel;
+  TAPWISE_INLINE const float* at(int i, int j) const { return data + i * row + j * pixel; }
 };
 
-// v of one tile and one vector of channels: B' x B.
+// Those of a tile at the border, each with its own address: of zeros, where it lies outside x.
 template <class H, class W>
-TAPWISE_INLINE void input_tile(const Pixels& x, float* v, Index v_frequency) {
-  float half[H::kSize][W::kSize][kLanes];
-  for (int j = 0; j < W::kSize; ++j) {
-    Vec d[H::kSize];
-    TAPWISE_UNROLL for (int i = 0; i < H::kSize; ++i) d[i] = load(x.data + i * x.row + j * x.pixel);
-    transform_input<H>(d);
-    TAPWISE_UNROLL for (int i = 0; i < H::kSize; ++i) store(half[i][j], d[i]);
+struct BorderPixels {
+  const float* data[H::kSize][W::kSize];
+  Index c = 0;
+
+  BorderPixels(const Conv& s, Index image, Index h, Index w, const float* x, const float* zeros) {
+    for (Index i = 0; i < H::kSize; ++i)
+      for (Index j = 0; j < W::kSize; ++j) {
+        const bool inside = h + i >= 0 && h + i < s.ih && w + j >= 0 && w + j < s.iw;
+        data[i][j] = inside ? x + ((image * s.ih + h + i) * s.iw + w + j) * s.ci : zeros;
+      }
   }
-  for (int i = 0; i < H::kSize; ++i, v += W::kSize * v_frequency) {
-    Vec d[W::kSize];
-    TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) d[j] = load(half[i][j]);
-    transform_input<W>(d);
-    TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) store(v + j * v_frequency, d[j]);
+  TAPWISE_INLINE const float* at(int i, int j) const { return data[i][j] + c; }
+};
+
+// v of one tile and one vector of channels: B' x B, two rows at a time, which stay in registers.
+template <class H, class W, int kTwo = 0, class From>
+TAPWISE_INLINE void input_tile(const From& x, float* v, Index v_frequency) {
+  constexpr const int (&rows)[2] = kInputRows<H, kTwo>;
+  Vec half[2][W::kSize], row[W::kSize];
+  TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j)
+      transform_input<H, kTwo>([&](int i) { return load(x.at(i, j)); }, half[0][j], half[1][j]);
+  TAPWISE_UNROLL for (int i = 0; i < (H::kSize > 1 ? 2 : 1); ++i) {
+    transform_input<W>(half[i], row);
+    float* to = v + rows[i] * W::kSize * v_frequency;
+    TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j, to += v_frequency) store(to, row[j]);
   }
+  if constexpr (kTwo + 1 < kInputTwos<H>) input_tile<H, W, kTwo + 1>(x, v, v_frequency);
 }
 
 // Copies rows x cols pixels of channels [c, c + channels) from (h, w) on, kLanes apart; what lies outside x is 0.
@@ -127,16 +141,21 @@ void input_run(const Conv& s, const Tiling& g, const TileRun& run, const float* 
     return;
   }
   const bool inside_h = h >= 0 && h + H::kSize <= s.ih;
+  const Index whole = s.ci / kLanes * kLanes;
+  clear(strip, whole);
   for (Index t = 0; t < run.count; ++t, v += g.v_tile) {
     const Index w_t = w + t * W::kOutputs;
-    const bool inside = inside_h && w_t >= 0 && w_t + W::kSize <= s.iw;
-    const float* at = x + ((run.image * s.ih + h) * s.iw + w_t) * s.ci;
-    for_each_vector(0, s.ci, [&](Index c, Index channels) {
-      const bool in_place = inside && channels == kLanes;
-      const Pixels from = in_place ? Pixels{at + c, s.iw * s.ci, s.ci}
-                                   : gather(s, run.image, h, w_t, H::kSize, W::kSize, c, channels, x, strip);
-      input_tile<H, W>(from, v + c, g.v_frequency);
-    });
+    if (inside_h && w_t >= 0 && w_t + W::kSize <= s.iw) {
+      Pixels from{x + ((run.image * s.ih + h) * s.iw + w_t) * s.ci, s.iw * s.ci, s.ci};
+      for (Index c = 0; c < whole; c += kLanes, from.data += kLanes) input_tile<H, W>(from, v + c, g.v_frequency);
+    } else {
+      BorderPixels<H, W> from(s, run.image, h, w_t, x, strip);
+      for (; from.c < whole; from.c += kLanes) input_tile<H, W>(from, v + from.c, g.v_frequency);
+    }
+    if (whole == s.ci) continue;
+    float* const last = strip + whole;
+    input_tile<H, W>(gather(s, run.image, h, w_t, H::kSize, W::kSize, whole, s.ci - whole, x, last), v + whole,
+                     g.v_frequency);
   }
 }
 
@@ -148,19 +167,15 @@ struct Target {
   Index rows, cols, channels;
 };
 
-template <bool kWhole, class H, class W>
+template <bool kWhole, class H, class W, int kFirst = 0>
 TAPWISE_INLINE void output_tile(const float* m, Index m_frequency, Vec b, bool relu_after, const Target& to) {
-  float half[H::kOutputs][W::kSize][kLanes];
-  for (int j = 0; j < W::kSize; ++j) {
-    Vec d[H::kSize], y[H::kOutputs];
-    TAPWISE_UNROLL for (int i = 0; i < H::kSize; ++i) d[i] = load(m + (i * W::kSize + j) * m_frequency);
-    transform_output<H>(d, y);
-    TAPWISE_UNROLL for (int i = 0; i < H::kOutputs; ++i) store(half[i][j], y[i]);
-  }
-  for (int i = 0; i < H::kOutputs; ++i) {
+  Vec half[W::kSize][H::kOutputs];
+  TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j)
+      transform_output<H, kFirst>([&](int i) { return load(m + (i * W::kSize + j) * m_frequency); }, half[j]);
+  TAPWISE_UNROLL for (int i = kFirst; i < H::kOutputs; i += 2) {
     if (!kWhole && i >= to.rows) break;
     Vec d[W::kSize], y[W::kOutputs];
-    TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) d[j] = load(half[i][j]);
+    TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) d[j] = half[j][i];
     transform_output<W>(d, y);
     TAPWISE_UNROLL for (int j = 0; j < W::kOutputs; ++j) {
       if (!kWhole && j >= to.cols) break;
@@ -174,6 +189,7 @@ TAPWISE_INLINE void output_tile(const float* m, Index m_frequency, Vec b, bool r
         store_part(to.y + at, sum, channels);
     }
   }
+  if constexpr (kFirst == 0 && H::kOutputs > 1) output_tile<kWhole, H, W, 1>(m, m_frequency, b, relu_after, to);
 }
 
 // One tile and one vector of channels of y: A' m A, and the epilogue.

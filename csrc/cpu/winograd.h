@@ -82,55 +82,78 @@ struct Line<1, 1> {
 template <class L>
 inline constexpr L kLine{};
 
-// d becomes B' d.
+// Rows of B' come in twos that share work: those of 0 and infinity, then those of each +-p.
 template <class L>
-TAPWISE_INLINE void transform_input(Vec (&d)[L::kSize]) {
-  if constexpr (L::kSize > 1) {
+inline constexpr int kInputTwos = L::kSize > 1 ? L::kSize / 2 : 1;
+template <class L, int kTwo>
+inline constexpr int kInputRows[2] = {kTwo ? 2 * kTwo - 1 : 0, kTwo ? 2 * kTwo : L::kSize - 1};
+
+// Those rows of B' d, where d(i) is input i.
+template <class L, int kTwo, class Inputs>
+TAPWISE_INLINE void transform_input(const Inputs& d, Vec& first, Vec& second) {
+  if constexpr (L::kSize == 1) {
+    first = second = d(0);
+  } else {
     constexpr L c = kLine<L>;
     constexpr int n = L::kPairs;
-    Vec v[L::kSize] = {};
-    v[0] = d[2 * n], v[2 * n + 1] = d[2 * n + 1];
-    TAPWISE_UNROLL for (int t = 0; t < n; ++t) {
-      const float all = static_cast<float>(c.all[t]);
-      v[0] = fma(d[2 * t], splat(all), v[0]);
-      v[2 * n + 1] = fma(d[2 * t + 1], splat(all), v[2 * n + 1]);
-    }
-    TAPWISE_UNROLL for (int k = 0; k < n; ++k) {
-      Vec even = d[2 * n], odd = d[2 * n - 1];
+    if constexpr (kTwo == 0) {
+      first = d(2 * n), second = d(2 * n + 1);
+      TAPWISE_UNROLL for (int t = 0; t < n; ++t) {
+        const Vec all = splat(static_cast<float>(c.all[t]));
+        first = fma(d(2 * t), all, first);
+        second = fma(d(2 * t + 1), all, second);
+      }
+    } else {
+      constexpr int k = kTwo - 1;
+      Vec even = d(2 * n), odd = d(2 * n - 1);
       TAPWISE_UNROLL for (int t = 0; t < n - 1; ++t) {
-        const float other = static_cast<float>(c.others[k][t]);
-        even = fma(d[2 * t + 2], splat(other), even);
-        odd = fma(d[2 * t + 1], splat(other), odd);
+        const Vec other = splat(static_cast<float>(c.others[k][t]));
+        even = fma(d(2 * t + 2), other, even);
+        odd = fma(d(2 * t + 1), other, odd);
       }
       const float p = static_cast<float>(c.power[k][1]);
-      v[2 * k + 1] = fma(odd, splat(p), even);
-      v[2 * k + 2] = fma(odd, splat(-p), even);
+      first = fma(odd, splat(p), even);
+      second = fma(odd, splat(-p), even);
     }
-    TAPWISE_UNROLL for (int i = 0; i < L::kSize; ++i) d[i] = v[i];
+  }
+}
+
+// d becomes B' d.
+template <class L, int kTwo = 0>
+TAPWISE_INLINE void transform_input(const Vec (&d)[L::kSize], Vec (&v)[L::kSize]) {
+  constexpr const int (&rows)[2] = kInputRows<L, kTwo>;
+  transform_input<L, kTwo>([&](int i) { return d[i]; }, v[rows[0]], v[rows[1]]);
+  if constexpr (kTwo + 1 < kInputTwos<L>) transform_input<L, kTwo + 1>(d, v);
+}
+
+// Rows kFirst, kFirst + 2, ... of y = A' m, which the sums (odd rows: the differences) of +-p are enough for; m(i) is
+// product i.
+template <class L, int kFirst, class Products>
+TAPWISE_INLINE void transform_output(const Products& m, Vec (&y)[L::kOutputs]) {
+  if constexpr (L::kSize == 1) {
+    y[0] = m(0);
+  } else {
+    constexpr L c = kLine<L>;
+    constexpr int n = L::kPairs, last = L::kOutputs - 1;
+    Vec part[n];
+    TAPWISE_UNROLL for (int k = 0; k < n; ++k) {
+      part[k] = kFirst ? m(2 * k + 1) - m(2 * k + 2) : m(2 * k + 1) + m(2 * k + 2);
+    }
+    TAPWISE_UNROLL for (int i = kFirst; i <= last; i += 2) {
+      const Vec p = splat(static_cast<float>(c.power[0][i]));
+      Vec sum = i == 0 ? part[0] + m(0) : i == last ? fma(part[0], p, m(L::kSize - 1)) : part[0] * p;
+      TAPWISE_UNROLL for (int k = 1; k < n; ++k) sum = fma(part[k], splat(static_cast<float>(c.power[k][i])), sum);
+      y[i] = sum;
+    }
   }
 }
 
 // y = A' m
 template <class L>
 TAPWISE_INLINE void transform_output(const Vec (&m)[L::kSize], Vec (&y)[L::kOutputs]) {
-  if constexpr (L::kSize == 1) {
-    y[0] = m[0];
-  } else {
-    constexpr L c = kLine<L>;
-    constexpr int n = L::kPairs, last = L::kOutputs - 1;
-    Vec even[n], odd[n];
-    TAPWISE_UNROLL for (int k = 0; k < n; ++k) {
-      even[k] = m[2 * k + 1] + m[2 * k + 2];
-      odd[k] = m[2 * k + 1] - m[2 * k + 2];
-    }
-    TAPWISE_UNROLL for (int i = 0; i <= last; ++i) {
-      const Vec* part = i % 2 ? odd : even;
-      const Vec p = splat(static_cast<float>(c.power[0][i]));
-      Vec sum = i == 0 ? fma(part[0], p, m[0]) : i == last ? fma(part[0], p, m[L::kSize - 1]) : part[0] * p;
-      TAPWISE_UNROLL for (int k = 1; k < n; ++k) sum = fma(part[k], splat(static_cast<float>(c.power[k][i])), sum);
-      y[i] = sum;
-    }
-  }
+  const auto at = [&](int i) { return m[i]; };
+  transform_output<L, 0>(at, y);
+  if constexpr (L::kOutputs > 1) transform_output<L, 1>(at, y);
 }
 
 // u = G g, elements `step` apart.
