@@ -29,7 +29,8 @@ constexpr double kCall = 2.5e-6, kShared = 1.3e-6;   // seconds: a call from Pyt
 constexpr double kRound = 1e-6;                      // a wait for all cores between Winograd's transform and products
 constexpr double kCached = 250e9;                    // bytes a second of one core: weights from the L3, in part ahead
 constexpr double kUncached = 50e9;                   // of all: weights from memory
-constexpr double kPacked = 40e9;                     // of all: weights laid out or transformed
+constexpr double kPacked = 60e9;                     // of all: weights laid out in panels
+constexpr double kTransformed = 40e9;                // of all: weights transformed, in the cache
 constexpr double kSpilled = 9e-9;                    // seconds for a pair of channels to be transformed past the cache
 constexpr double kMemory = 50e9, kExchanged = 11e9;  // of all: x and y; what a core wrote and another one reads
 constexpr double kCacheBytes = 16e6;                 // half of a Zen 5's L3: a network's other layers want the rest
@@ -105,8 +106,8 @@ double operations(const Conv& s) {
 
 double packing_seconds(const Plan& p) {
   const double bytes = 4 * real(p.split.shared_floats);
-  if (p.packing == Packing::winograd && bytes > kCacheBytes) return kSpilled * bytes / 4 / real(p.tiling.frequencies);
-  return bytes / kPacked;
+  if (p.packing != Packing::winograd) return bytes / kPacked;
+  return bytes > kCacheBytes ? kSpilled * bytes / 4 / real(p.tiling.frequencies) : bytes / kTransformed;
 }
 
 double expected_seconds(const Conv& s, Pass pass, const Plan& p, const Table& t, int cores) {

@@ -13,6 +13,7 @@ namespace tapwise {
 namespace {
 
 constexpr Index kPackFloats = 32 * 1024;  // of one chunk of packing
+constexpr Index kPackWidth = 128;         // outputs whose weights are faster packed together, see cpu/layout.cpp
 constexpr Index kClaims = 16;             // of a thread: its last one leaves the others idle for 3 % of the time
 
 // w as the plan's kernels read it.
@@ -28,7 +29,9 @@ Weights pack(const Conv& s, const Plan& p, const float* w, const Table& t, float
   const Index pieces = p.split.dot ? s.groups : p.split.panels;
   const Index panel_floats = p.split.shared_floats / pieces;
   std::atomic<bool> finite{true};
-  parallel_for(pieces, std::max<Index>(1, kPackFloats / std::max<Index>(1, panel_floats)), [&](Index begin, Index end) {
+  const Index together = std::min<Index>(kPackWidth / t.panel, pieces / 4);
+  const Index grain = std::max<Index>({1, together, kPackFloats / std::max<Index>(1, panel_floats)});
+  parallel_for(pieces, grain, [&](Index begin, Index end) {
     const FlushSubnormals flush;
     if (!t.conv_pack(s, p.packing, p.split.dot, w, packed, begin, end)) finite.store(false, std::memory_order_relaxed);
   });

@@ -148,6 +148,7 @@ ONE_LAYOUT = [
     *(Case(f"ow = {ow}, {why}", (1, 3, ow, 3), (3, 3), 5, padding="same") for ow, why in EDGES.items()),
     *(Case(f"co = {co}, {why}", (1, 4, 5, 3), (3, 3), co) for co, why in PANEL_EDGES.items()),
     *(Case(f"ci = {ci}, {why}", (1, 4, 5, ci), (3, 3), 3) for ci, why in PANEL_EDGES.items()),
+    Case("outputs beyond the panels that are packed together", (1, 3, 4, 3), (3, 3), 139, padding=1),
     Case("prime channels", (2, 5, 7, 13), (3, 3), 19, padding=1),
     Case("batch of 5", (5, 4, 3, 2), (2, 2), 3),
     Case("empty batch", (0, 5, 5, 3), (3, 3), 4, padding=1),
