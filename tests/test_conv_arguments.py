@@ -252,3 +252,19 @@ def test_arrays_of_the_standard_library(engine):
     """array.array is flat, so it serves as a bias."""
     x, w, b = np.ones((1, 2, 2, 1), np.float32), np.ones((1, 1, 1, 3), np.float32), array.array("f", [1, 2, 3])
     np.testing.assert_array_equal(tapwise.conv(x, w, b), np.broadcast_to([2, 3, 4], (1, 2, 2, 3)))
+
+
+@pytest.mark.parametrize("n", [1, 16])
+def test_results_of_our_own(n, rng):
+    """Large ones begin with a cache line, whatever memory NumPy gives; all are new, whole and writeable."""
+    x, w = rng.standard_normal((n, 16, 17, 8), np.float32), rng.standard_normal((3, 3, 8, 16), np.float32)
+    y = tapwise.conv(x, w)
+    dx, pooled = tapwise.conv_grad_input(y, w, x.shape), tapwise.max_pool(x, 2, strides=1)
+    for result in (y, dx, pooled):
+        assert result.nbytes < 2**16 or result.ctypes.data % 64 == 0
+        assert result.flags.carray
+    former = y.copy()
+    again = tapwise.conv(-x, w)
+    assert not np.may_share_memory(again, y)
+    np.testing.assert_array_equal(y, former)
+    np.testing.assert_array_equal(again, -former)

@@ -7,6 +7,7 @@ import numpy.typing as npt
 from numpy import may_share_memory, ndarray
 
 from .geometry import Shape
+from .memory import empty
 
 Array: TypeAlias = npt.NDArray[Any]
 DType: TypeAlias = np.dtype[Any]
@@ -104,7 +105,7 @@ def written(x: Any, name: str, shape: Shape, dtype: DType, /, **inputs: Array | 
 def elementwise(out: Any, x: Array, /, **inputs: Array | None) -> Array:
     """The result of an operation in which element i of x is read before element i of out is written: out may be x."""
     if out is None:
-        return np.empty(x.shape, x.dtype)
+        return empty(x.shape, x.dtype)
     y = written(out, "out", x.shape, x.dtype, **inputs)
     if may_share_memory(y, x) and y.ctypes.data != x.ctypes.data:
         raise ValueError("out must be x or apart from it, got memory that overlaps in part")

@@ -18,6 +18,7 @@ from .check import (
 )
 from .geometry import Padding, Shape, Sizes, conv_geometry, conv_transpose_geometry, is_channels_last
 from .low_precision import conv_bf16
+from .memory import empty
 from .pack import PackedWeights, array_or_packed
 from .tuned import tuned, winners
 
@@ -72,7 +73,7 @@ def conv(
         residual = shaped(residual, "residual", y_shape, dtype)
     kind, slope = activation_alpha(activation, alpha)
     if out is None:
-        y = np.empty(y_shape, dtype)
+        y = empty(y_shape, dtype)
     else:
         y = written(out, "out", y_shape, dtype, x=x, w=w, b=b, residual=residual)
     backend.conv(
@@ -112,7 +113,7 @@ def conv_grad_input(
         algorithm = tuned(g, "grad_input", algorithm, accuracy, backend)
     if dy.shape != g.y_shape:
         raise ValueError(f"dy must have shape {g.y_shape}, got {dy.shape}")
-    dx = np.empty(g.x_shape, dy.dtype) if out is None else written(out, "out", g.x_shape, dy.dtype, dy=dy, w=w)
+    dx = empty(g.x_shape, dy.dtype) if out is None else written(out, "out", g.x_shape, dy.dtype, dy=dy, w=w)
     backend.conv_grad_input(dy, weights, dx, g, algorithm=algorithm, accuracy=accuracy)
     return dx
 
@@ -143,7 +144,7 @@ def conv_grad_weight(
     if winners:
         algorithm = tuned(g, "grad_weight", algorithm, accuracy, backend)
     dy = shaped(dy, "dy", g.y_shape, x.dtype)
-    dw = np.empty(g.w_shape, x.dtype) if out is None else written(out, "out", g.w_shape, x.dtype, x=x, dy=dy)
+    dw = empty(g.w_shape, x.dtype) if out is None else written(out, "out", g.w_shape, x.dtype, x=x, dy=dy)
     backend.conv_grad_weight(x, dy, dw, g, algorithm=algorithm, accuracy=accuracy)
     return dw
 
@@ -203,7 +204,7 @@ def conv_transpose(
         residual = shaped(residual, "residual", y_shape, dtype)
     kind, slope = activation_alpha(activation, alpha)
     if out is None:
-        y = np.empty(y_shape, dtype)
+        y = empty(y_shape, dtype)
     else:
         y = written(out, "out", y_shape, dtype, x=x, w=w, b=b, residual=residual)
     backend.conv_grad_input(

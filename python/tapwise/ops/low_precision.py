@@ -7,6 +7,7 @@ import numpy as np
 from ..backend import current
 from .check import Array, DType, activation_alpha, as_array, number, refuse_dtype, shaped, source, written
 from .geometry import Padding, Shape, Sizes, conv_geometry, integer
+from .memory import empty
 from .pack import array_or_packed, used
 
 FLOAT32, INT32, INT8, UINT8 = map(np.dtype, ("float32", "int32", "int8", "uint8"))
@@ -96,7 +97,7 @@ def conv_int8(
 def result(out: Any, shape: Shape, dtypes: tuple[DType, ...], **inputs: Any) -> Array:
     """out, of one of dtypes, or a new array of the first."""
     if out is None:
-        return np.empty(shape, dtypes[0])
+        return empty(shape, dtypes[0])
     out = as_array(out, "out")
     refuse_dtype("out", out.dtype, *dtypes)
     arrays = {name: array for name, array in inputs.items() if isinstance(array, np.ndarray)}

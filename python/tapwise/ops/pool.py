@@ -18,6 +18,7 @@ from .geometry import (
     pool_geometry,
     spatial,
 )
+from .memory import empty
 
 INT32 = np.dtype(np.int32)
 
@@ -182,7 +183,7 @@ def adaptive_average_pool_grad(
 
 
 def result(out: Any, shape: Shape, like: Array, **inputs: Array) -> Array:
-    return np.empty(shape, like.dtype) if out is None else written(out, "out", shape, like.dtype, **inputs)
+    return empty(shape, like.dtype) if out is None else written(out, "out", shape, like.dtype, **inputs)
 
 
 def global_geometry(x_shape: Shape, data_format: str) -> PoolGeometry:
@@ -195,7 +196,7 @@ def largest(x: Array, p: PoolGeometry, return_indices: bool, out: Any) -> Any:
     if return_indices and prod(spatial(p.x_shape, p.channels_last)) > 2**31:
         raise ValueError(f"x must have at most 2**31 elements in a plane to number them in int32, got {p.x_shape}")
     y = result(out, p.y_shape, x, x=x)
-    indices = np.empty(p.y_shape, INT32) if return_indices else None
+    indices = empty(p.y_shape, INT32) if return_indices else None
     current().max_pool(x, y, indices, p)
     return y if indices is None else (y, indices)
 

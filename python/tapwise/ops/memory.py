@@ -1,0 +1,23 @@
+"""Memory for results, where the caller gives none."""
+
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+LINE = 64
+SMALL = 1 << 16  # bytes: below, asking for an address takes longer than stores across lines
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> npt.NDArray[Any]:
+    """np.empty, but a large array begins with a cache line: NumPy's begin 16 bytes behind one.
+
+    Stores across lines cost a 1x1 convolution 8 %, and half of a depthwise one's speed that stores past the caches.
+    """
+    size = prod(shape) * dtype.itemsize
+    if size < SMALL:
+        return np.empty(shape, dtype)
+    memory = np.empty(size + LINE, np.uint8)
+    address: int = memory.__array_interface__["data"][0]
+    return np.ndarray(shape, dtype, memory, -address % LINE)
