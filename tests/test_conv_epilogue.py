@@ -93,3 +93,18 @@ def transposed(case):
     sizes = zip(case.x[1:-1], case.extents, case.pads, case.per_axis(case.strides), strict=True)
     rest = tuple((size + sum(pads) - extent) % stride for size, extent, pads, stride in sizes)
     return {"padding": case.pads, "output_padding": rest}
+
+
+@some_cases
+def test_an_input_gradient_adds_what_another_reader_found(case, engine, rng):
+    """Whole numbers, whose sums are exact."""
+    x, w, _, dy = case.integers(rng)
+    other = rng.integers(-9, 10, x.shape).astype(np.float32)
+    how = {"algorithm": "direct", **case.geometry}
+    want = tapwise.conv_grad_input(dy, w, x.shape, **how) + other
+    got = Fenced(x.shape, offset=1)
+    tapwise.conv_grad_input(dy, w, x.shape, residual=other, out=got.array, **how)
+    got.assert_intact()
+    np.testing.assert_array_equal(got.array, want)
+    with pytest.raises(ValueError, match=r"residual must have shape"):
+        tapwise.conv_grad_input(dy, w, x.shape, residual=other[:, :0], **how)

@@ -13,6 +13,7 @@ from . import threads as threads
 from ._version import __version__ as __version__
 from .config import show_config as show_config
 from .layers import Input as Input
+from .model import Model as Model
 from .model import Sequential as Sequential
 from .ops import *  # noqa: F403
 from .plan import Plan as Plan

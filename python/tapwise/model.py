@@ -1,118 +1,188 @@
-"""Sequential: layers in a row that train as one, by Keras' names."""
+"""Models by Keras' names: layers in a graph (Model) or in a row (Sequential) that train as one."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from itertools import count
+from threading import RLock
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
-from .layers.layer import Array, Input, Layer, Parameter, Shape, assign, shape_text, snake_case
+from .arena import Arena
+from .graph import calls, ordered
+from .layers.layer import Array, Input, InputLayer, Layer, Parameter, Shape, assign, shape_text, snake_case
+from .layers.symbolic import Node, Symbolic, tensors
+from .schedule import Schedule
 from .summary import summary
 from .trainer import Trainer, numbers
 
+PLANS = 8  # that a model keeps: batch sizes, of training and of prediction
 
-class Sequential(Trainer):
-    """x -> layers[0] -> layers[1] -> ... -> y.
 
-    Weights are made as layers are added behind an Input (or a layer with input_shape), else at the first call. A name
-    that is taken gets a number, as in Keras, but counted within the model: conv2d, conv2d_1.
+class Model(Trainer):
+    """What lies between inputs and outputs, which Input and layers gave: Model(x, y), or lists of several.
+
+    A name that is taken gets a number, as in Keras, but counted within the model: conv2d, conv2d_1. Called on
+    symbolic tensors a model gives its layers, with their weights, to the new graph. forward and backward work in one
+    block of memory, planned for each batch size: what forward returns lasts until the model runs again.
     """
 
-    def __init__(self, layers: Iterable[Layer | Input] = (), *, name: str = "sequential") -> None:
+    def __init__(self, inputs: Any, outputs: Any, *, name: str = "functional") -> None:
+        self._start(name)
+        self.inputs, self.outputs = self._given(inputs, "inputs"), self._given(outputs, "outputs")
+        self.nodes = ordered(self.inputs, self.outputs)
+        entries = [tensor.node.layer for tensor in self.inputs if isinstance(tensor.node.layer, InputLayer)]
+        for layer in dict.fromkeys([*entries, *(node.layer for node in self.nodes)]):
+            self._name(layer)
+            self.layers.append(layer)
+
+    inputs: list[Symbolic]
+    outputs: list[Symbolic]
+    nodes: list[Node]
+
+    def _start(self, name: str) -> None:
         self.name = name
         self.layers: list[Layer] = []
-        self.shapes: list[Shape] = []  # of x and behind each layer, with a batch axis of 0; empty before the build
-        for layer in layers:
-            self.add(layer)
+        self.inputs, self.outputs = [], []
+        self.nodes = []
+        self._plans: dict[Any, Schedule] = {}
+        self._arena = Arena()
+        self._lock = RLock()  # the arena is one caller's at a time
+        self._prepared = False
+        self._running: Schedule | None = None
 
-    def add(self, layer: Layer | Input) -> None:
-        """Append a layer. Raises ValueError if it doesn't fit behind the one before or its name is taken."""
-        if isinstance(layer, Input):
-            if self.layers or self.shapes:
-                raise ValueError(f"Input must come first, got it behind {len(self.layers)} layers")
-            self.shapes = [(0, *layer.shape)]
-            return
-        if not isinstance(layer, Layer):
-            raise TypeError(f"layers must be Layer objects, got {layer!r}")
-        if self.layers and layer.dtype != self.dtype:
-            raise ValueError(f"{layer.name}: dtype must be that of the model, {self.dtype}, got {layer.dtype}")
-        self._name(layer)
-        if not self.layers and not self.shapes and layer.input_shape is not None:
-            self.shapes = [(0, *layer.input_shape)]
-        if self.shapes:
-            self.shapes.append(shape_behind(layer, self.shapes[-1]))
-        self.layers.append(layer)
-
-    def build(self, input_shape: Sequence[Any]) -> None:
-        """Make the weights for x of input_shape, whose first element, the batch axis, means nothing."""
-        if self.shapes:
-            raise ValueError(f"{self.name} is built already, for x {shape_text(self.shapes[0][1:])}")
-        shapes: list[Shape] = [(0, *Input(input_shape[1:]).shape)]
-        unbuilt = [layer for layer in self.layers if not layer.built]
-        try:
-            for layer in self.layers:
-                shapes.append(shape_behind(layer, shapes[-1]))
-        except ValueError:
-            for layer in unbuilt:
-                layer.weights.clear()
-                layer.built = False
-            raise
-        self.shapes = shapes
+    def _given(self, x: Any, name: str) -> list[Symbolic]:
+        found = tensors(x)
+        if not found:
+            raise TypeError(f"{name} must be what Input and layers gave, or a list of it, got {x!r}")
+        if len(set(found)) != len(found):
+            raise ValueError(f"{name} must be different tensors, got {', '.join(each.name for each in found)}")
+        return list(found)
 
     def accept(self, x: Array) -> None:
-        if not self.layers:
-            raise ValueError(f"{self.name} must have at least one layer")
-        if not self.shapes:
-            self.build(x.shape)
-        wanted = self.shapes[0][1:]
-        if x.shape[1:] != wanted:
-            hint = "; x[..., None] has the axis of channels" if (*x.shape[1:], 1) == wanted else ""
-            raise ValueError(f"{self.name} must get x of shape {shape_text(wanted)}, got {x.shape}{hint}")
+        self._fits([x])
 
-    def __call__(self, x: ArrayLike, training: bool = False) -> Array:
-        """x (n, ...) -> y (n, ...) in one piece."""
-        x = numbers(x, "x")
-        self.accept(x)
-        return self.forward(np.ascontiguousarray(x, self.dtype), training)
+    def _fits(self, arrays: Sequence[Array]) -> None:
+        if len(arrays) != len(self.inputs):
+            raise ValueError(f"{self.name} must get {len(self.inputs)} inputs, got {len(arrays)}")
+        for tensor, x in zip(self.inputs, arrays, strict=True):
+            if x.shape[1:] != tensor.example:
+                hint = "; x[..., None] has the axis of channels" if (*x.shape[1:], 1) == tensor.example else ""
+                name = self.name if len(self.inputs) == 1 else f"{tensor.name} of {self.name}"
+                raise ValueError(f"{name} must get x of shape {shape_text(tensor.example)}, got {x.shape}{hint}")
+        if any(len(x) != len(arrays[0]) for x in arrays):
+            raise ValueError(f"{self.name} must get inputs of one length, got {', '.join(str(len(x)) for x in arrays)}")
+
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        """x (n, ...) -> y (n, ...) in one piece; lists where there are several. Symbolic tensors: see Model."""
+        if given := tensors(x):
+            return self._called_on(given)
+        arrays = [numbers(each, "x") for each in (x if isinstance(x, (list, tuple)) and len(self.inputs) != 1 else [x])]
+        if len(arrays) == 1:
+            self.accept(arrays[0])
+        else:
+            self._fits(arrays)
+        with self.prepared():
+            found = self._run([np.ascontiguousarray(each, self.dtype) for each in arrays], training)
+            results = [y.copy() for y in found]
+        return results[0] if len(results) == 1 else results
+
+    def _called_on(self, given: Sequence[Symbolic]) -> Any:
+        self._built()
+        for mine, other in zip(self.inputs, given, strict=True):
+            if mine.example != other.example:
+                raise ValueError(
+                    f"{self.name} must get an input of shape {shape_text(mine.example)}, got "
+                    f"{shape_text(other.example)} of {other.name}"
+                )
+        made = dict(zip(self.inputs, given, strict=True))
+        for node in self.nodes:
+            read = [made[tensor] for tensor in node.inputs]
+            made[node.output] = node.layer(read if node.many else read[0])
+        found = [made[tensor] for tensor in self.outputs]
+        return found[0] if len(found) == 1 else found
+
+    @contextmanager
+    def prepared(self) -> Iterator[None]:
+        """Weights stay as they are until the end: what prediction makes of them is made once."""
+        with self._lock:
+            before, self._prepared = self._prepared, True
+            if not before:
+                for plan in self._plans.values():
+                    plan.folded = False
+            try:
+                yield
+            finally:
+                self._prepared = before
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        for layer in self.layers:
-            x = layer.forward(x, training)
-            if not training and layer is not self.layers[-1]:
-                layer.saved = None
-        return x
+        """The first output, in memory that the next run writes over."""
+        with self._lock:
+            return self._run([x], training)[0]
+
+    def _run(self, arrays: list[Array], training: bool) -> list[Array]:
+        self._running = plan = self._plan(len(arrays[0]), training)
+        plan.bind(self._arena)
+        if not (self._prepared and plan.folded):
+            plan.fold()
+        return plan.forward(arrays)
+
+    def _plan(self, batch: int, training: bool) -> Schedule:
+        trained = tuple(weight.trainable and layer.trainable for layer in self.layers for weight in layer.weights)
+        key = batch, training, trained
+        if key in self._plans:
+            self._plans[key] = self._plans.pop(key)  # the latest last
+        else:
+            if len(self._plans) >= PLANS:
+                del self._plans[next(iter(self._plans))]
+            made = calls(self.nodes, self.outputs, training)
+            self._plans[key] = Schedule(made, self.inputs, self.outputs, batch, training)
+        return self._plans[key]
+
+    def plan(self, batch_size: int = 32, *, training: bool = True) -> Schedule:
+        """How a step, or a prediction, of that batch size runs and what memory it takes; to be printed."""
+        self._built()
+        return self._plan(batch_size, training)
 
     def backward(self, dy: Array, at_logits: bool = False) -> None:
-        first = next((i for i, layer in enumerate(self.layers) if layer.trainable_weights), len(self.layers))
-        gradient: Array | None = dy
-        for layer in reversed(self.layers[first:]):
-            if gradient is None:
-                raise ValueError(f"{layer.name} got no gradient from the layer behind it")
-            layer.input_gradient = layer is not self.layers[first]
-            backward = layer.backward_logits if at_logits and layer is self.layers[-1] else layer.backward
-            gradient = backward(gradient)
+        if self._running is None or not self._running.training:
+            raise ValueError(f"{self.name}: backward must follow a forward in training")
+        self._running.backward(dy, at_logits)
 
     def logits(self) -> Array | None:
-        return self.layers[-1].logits()
+        return self.outputs[0].node.layer.logits()
 
     @property
     def dtype(self) -> np.dtype[Any]:
-        return self.layers[0].dtype
+        return next(layer.dtype for layer in self.layers if not isinstance(layer, InputLayer))
 
     @property
-    def input_shape(self) -> tuple[int | None, ...]:
-        return (None, *self._built()[0][1:])
+    def input_shape(self) -> Any:
+        self._built()
+        return self.inputs[0].shape if len(self.inputs) == 1 else [tensor.shape for tensor in self.inputs]
 
     @property
-    def output_shape(self) -> tuple[int | None, ...]:
-        return (None, *self.result_shape)
+    def output_shape(self) -> Any:
+        self._built()
+        return self.outputs[0].shape if len(self.outputs) == 1 else [tensor.shape for tensor in self.outputs]
+
+    @property
+    def input(self) -> Symbolic | list[Symbolic]:
+        self._built()
+        return self.inputs[0] if len(self.inputs) == 1 else self.inputs
+
+    @property
+    def output(self) -> Symbolic | list[Symbolic]:
+        self._built()
+        return self.outputs[0] if len(self.outputs) == 1 else self.outputs
 
     @property
     def result_shape(self) -> Shape:
-        return self._built()[-1][1:]
+        self._built()
+        return self.outputs[0].example
 
     @property
     def weights(self) -> list[Parameter]:
@@ -152,10 +222,9 @@ class Sequential(Trainer):
         """Print the layers as Keras' table, each with its share of the parameters, and point at the largest."""
         print_fn(summary(self))
 
-    def _built(self) -> list[Shape]:
-        if not self.shapes:
+    def _built(self) -> None:
+        if not self.outputs:
             raise ValueError(f"{self.name} has no shapes yet: give Input first, or call the model once")
-        return self.shapes
 
     def _name(self, layer: Layer) -> None:
         taken = {other.name for other in self.layers}
@@ -166,6 +235,74 @@ class Sequential(Trainer):
             layer.name = next(name for i in count(1) if (name := f"{base}_{i}") not in taken)
 
 
-def shape_behind(layer: Layer, shape: Shape) -> Shape:
-    """The output shape for an input shape, from an empty batch that goes through the layer."""
-    return layer(np.empty((0, *shape[1:]), layer.dtype)).shape
+class Sequential(Model):
+    """x -> layers[0] -> layers[1] -> ... -> y.
+
+    Weights are made as layers are added behind an Input (or a layer with input_shape), else at the first call.
+    """
+
+    def __init__(self, layers: Iterable[Layer | Symbolic] = (), *, name: str = "sequential") -> None:
+        self._start(name)
+        for layer in layers:
+            self.add(layer)
+
+    def add(self, layer: Layer | Symbolic) -> None:
+        """Append a layer. Raises ValueError if it doesn't fit behind the one before or its name is taken."""
+        if isinstance(layer, Symbolic) and isinstance(layer.node.layer, InputLayer):
+            if self.layers or self.inputs:
+                raise ValueError(f"Input must come first, got it behind {len(self.layers)} layers")
+            self.inputs = [layer]
+            return
+        if not isinstance(layer, Layer):
+            raise TypeError(f"layers must be Layer objects, got {layer!r}")
+        if self.layers and layer.dtype != self.dtype:
+            raise ValueError(f"{layer.name}: dtype must be that of the model, {self.dtype}, got {layer.dtype}")
+        self._name(layer)
+        if not self.layers and not self.inputs and layer.input_shape is not None:
+            self.inputs = [Input(layer.input_shape)]
+        if self.inputs:
+            self._append(layer)
+        self.layers.append(layer)
+
+    def _append(self, layer: Layer) -> None:
+        behind = self.outputs or self.inputs
+        self.outputs = [layer(behind[0])]
+        self.nodes.append(self.outputs[0].node)
+        self._plans.clear()
+
+    def build(self, input_shape: Sequence[Any]) -> None:
+        """Make the weights for x of input_shape, whose first element, the batch axis, means nothing."""
+        if self.inputs:
+            raise ValueError(f"{self.name} is built already, for x {shape_text(self.inputs[0].example)}")
+        unbuilt = [layer for layer in self.layers if not layer.built]
+        self.inputs = [Input(input_shape[1:])]
+        try:
+            for layer in self.layers:
+                self._append(layer)
+        except ValueError:
+            for layer in unbuilt:
+                layer.weights.clear()
+                layer.built = False
+            self.inputs, self.outputs, self.nodes = [], [], []
+            raise
+
+    def accept(self, x: Array) -> None:
+        if not self.layers:
+            raise ValueError(f"{self.name} must have at least one layer")
+        if not self.inputs:
+            self.build(x.shape)
+        super().accept(x)
+
+    def _built(self) -> None:
+        if not self.inputs:
+            super()._built()
+
+    @property
+    def result_shape(self) -> Shape:
+        self._built()
+        return (self.outputs or self.inputs)[0].example
+
+    @property
+    def shapes(self) -> list[Shape]:
+        """Of x and behind each layer, with a batch axis of 0; empty before the build."""
+        return [(0, *tensor.example) for tensor in (*self.inputs, *(node.output for node in self.nodes))]

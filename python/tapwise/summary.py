@@ -6,29 +6,35 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from .layers.layer import Parameter
+from .layers.layer import Layer, Parameter
 from .layers.reshape import Flatten
+from .layers.symbolic import Node
 
 if TYPE_CHECKING:
-    from .model import Sequential
+    from .model import Model
 
-WIDTHS = (31, 22, 13, 8)  # at least, as in Keras
+HEADING = ("Layer (type)", "Output Shape", "Param #", "Share", "Connected to")
+WIDTHS = (31, 22, 13, 8, 20)  # at least, as in Keras
+LEFT = (0, 1, 4)  # columns that start at the left
 POINTER = " ◀"
 
 
-def summary(model: Sequential) -> str:
-    """The table, the totals, and a line about the layer with most of the parameters."""
+def summary(model: Model) -> str:
+    """The table, the totals, and a line about the layer with most of the parameters.
+
+    A graph has a column of what each layer reads, as name[call][0]; a row of layers has none, as nothing is to tell.
+    """
     counts = [layer.count_params() for layer in model.layers]
     total = sum(counts)
     largest = counts.index(max(counts)) if total else None
+    nodes = {layer: [node for node in model.nodes if node.layer is layer] for layer in model.layers}
+    columns = 4 if is_row(model) else 5
     rows = []
     for i, (layer, count) in enumerate(zip(model.layers, counts, strict=True)):
-        shape = f"(None, {', '.join(map(str, model.shapes[i + 1][1:]))})" if model.shapes else "?"
         share = f"{count / total:.1%}{POINTER if i == largest else ''}" if total else ""
-        rows.append(
-            (f"{layer.name} ({type(layer).__name__})", shape, f"{count:,}" if layer.built else "0 (unbuilt)", share)
-        )
-    lines = [f'Model: "{model.name}"', *table(("Layer (type)", "Output Shape", "Param #", "Share"), rows)]
+        name, given = f"{layer.name} ({type(layer).__name__})", f"{count:,}" if layer.built else "0 (unbuilt)"
+        rows.append((name, shape_of(layer, nodes[layer]), given, share, read_by(nodes[layer], nodes))[:columns])
+    lines = [f'Model: "{model.name}"', *table(HEADING[:columns], rows)]
     trained = model.trainable_weights
     for name, parameters in (
         ("Total", model.weights),
@@ -42,22 +48,45 @@ def summary(model: Sequential) -> str:
     return "\n".join(lines)
 
 
-def bottleneck(model: Sequential, i: int) -> str:
+def is_row(model: Model) -> bool:
+    """Whether it was made as a Sequential, which names no InputLayer."""
+    return not any(tensor.node.layer in model.layers for tensor in model.inputs)
+
+
+def shape_of(layer: Layer, nodes: list[Node]) -> str:
+    """Of what the layer gives in this model; an InputLayer is in the graph by its own node."""
+    found = nodes or [node for node in layer.nodes if not node.inputs]
+    return f"(None, {', '.join(map(str, found[0].output.example))})" if found else "?"
+
+
+def read_by(nodes: list[Node], places: dict[Layer, list[Node]]) -> str:
+    def text(node: Node) -> str:
+        calls = places.get(node.layer, [])
+        return f"{node.layer.name}[{calls.index(node) if node in calls else 0}][0]"
+
+    return ", ".join(text(tensor.node) for node in nodes for tensor in node.inputs) or "-"
+
+
+def bottleneck(model: Model, i: int) -> str:
     """Where the many weights of layers[i] come from, if it reads flattened maps."""
-    for before in reversed(model.layers[:i]):
-        if isinstance(before, Flatten):
-            return f", as it reads all {math.prod(model.shapes[i][1:]):,} values of {before.name}"
-        if before.weights:
+    before = next((node for node in model.nodes if node.layer is model.layers[i]), None)
+    while before and len(before.inputs) == 1:
+        size, before = math.prod(before.inputs[0].example), before.inputs[0].node
+        if isinstance(before.layer, Flatten):
+            return f", as it reads all {size:,} values of {before.layer.name}"
+        if before.layer.weights:
             break
     return ""
 
 
 def table(heading: tuple[str, ...], rows: Sequence[tuple[str, ...]]) -> list[str]:
-    """Lines of a table whose first two columns start at the left, the others end at the right."""
-    widths = [max(least, *map(len, column)) for least, *column in zip(WIDTHS, heading, *rows, strict=True)]
+    """Lines of a table; numbers end at the right."""
+    least = WIDTHS[: len(heading)]
+    widths = [max(w, *map(len, column)) for w, *column in zip(least, heading, *rows, strict=True)]
 
     def line(cells: tuple[str, ...], bar: str) -> str:
-        placed = (f" {c:<{w}} " if i < 2 else f" {c:>{w}} " for i, (c, w) in enumerate(zip(cells, widths, strict=True)))
+        sized = enumerate(zip(cells, widths, strict=True))
+        placed = (f" {cell:<{w}} " if i in LEFT else f" {cell:>{w}} " for i, (cell, w) in sized)
         return f"{bar}{bar.join(placed)}{bar}"
 
     def rule(left: str, fill: str, between: str, right: str) -> str:

@@ -6,6 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -65,6 +66,10 @@ class Trainer:
     def backward(self, dy: Array, at_logits: bool = False) -> None:
         """Set all gradients; with at_logits dy belongs to the input of the softmax at the end."""
         raise NotImplementedError
+
+    def prepared(self) -> AbstractContextManager[None]:
+        """Held while batches are predicted between which no weight changes."""
+        return nullcontext()
 
     def logits(self) -> Array | None:
         """What the softmax at the end read in the last forward; None without one."""
@@ -155,7 +160,7 @@ class Trainer:
         self.accept(x)
         y = np.empty((len(x), *self.result_shape), self.dtype)
         batches = slices(x, batch_size)
-        with Progress(len(batches), epochs=None, verbose=verbose) as progress:
+        with self.prepared(), Progress(len(batches), epochs=None, verbose=verbose) as progress:
             for step, rows in enumerate(batches, 1):
                 y[rows] = self.forward(np.ascontiguousarray(x[rows], self.dtype))
                 progress.step(step, {})
@@ -241,12 +246,13 @@ class Trainer:
 
     def _test(self, x: Array, y: Array, batch_size: int, progress: Progress | None = None) -> None:
         self._reset(y)
-        for step, rows in enumerate(slices(x, batch_size), 1):
-            output = self.forward(np.ascontiguousarray(x[rows], self.dtype))
-            loss, read = self._loss_of(output)
-            self._add(y[rows], output, loss.values(y[rows], read))
-            if progress:
-                progress.step(step, self._logs())
+        with self.prepared():
+            for step, rows in enumerate(slices(x, batch_size), 1):
+                output = self.forward(np.ascontiguousarray(x[rows], self.dtype))
+                loss, read = self._loss_of(output)
+                self._add(y[rows], output, loss.values(y[rows], read))
+                if progress:
+                    progress.step(step, self._logs())
 
     def _loss_of(self, output: Array) -> tuple[losses.Loss, Array]:
         """The loss and what it reads: a cross-entropy takes the logits of a softmax at the end; p may have become 0."""

@@ -4,7 +4,8 @@ from .activation import Activation, ReLU, Softmax
 from .conv import Conv1D, Conv2D
 from .dense import Dense
 from .dropout import Dropout
-from .layer import Input, Layer, Parameter
+from .layer import Input, InputLayer, Layer, Parameter
+from .merge import Add, Average, Concatenate, Maximum, Minimum, Multiply, Subtract
 from .norm import BatchNormalization, Rescaling
 from .pool import (
     AveragePooling1D,
@@ -18,9 +19,12 @@ from .reshape import Flatten
 
 __all__ = [
     "Activation",
+    "Add",
+    "Average",
     "AveragePooling1D",
     "AveragePooling2D",
     "BatchNormalization",
+    "Concatenate",
     "Conv1D",
     "Conv2D",
     "Dense",
@@ -29,11 +33,16 @@ __all__ = [
     "GlobalAveragePooling1D",
     "GlobalAveragePooling2D",
     "Input",
+    "InputLayer",
     "Layer",
     "MaxPooling1D",
     "MaxPooling2D",
+    "Maximum",
+    "Minimum",
+    "Multiply",
     "Parameter",
     "ReLU",
     "Rescaling",
     "Softmax",
+    "Subtract",
 ]

@@ -8,7 +8,8 @@ import numpy as np
 
 from .. import ops
 from ..ops.check import ACTIVATIONS
-from .layer import Array, Layer
+from .layer import Array, Layer, Shape
+from .place import Needs, Place
 
 # gelu's gradient needs its input, so it is an operation of its own, after the one before.
 FUSED = tuple(kind for kind in ACTIVATIONS if kind != "gelu")
@@ -24,18 +25,20 @@ def check_activation(activation: str | None) -> str | None:
     return activation
 
 
-def activate(x: Array, activation: str | None) -> Array:
+def activate(x: Array, activation: str | None, out: Array | None = None) -> Array:
     """x of any shape -> y of the same; softmax over the last axis."""
     if activation is None:
         return x
-    return ops.softmax(x) if activation == "softmax" else ops.activation(x, activation)
+    return ops.softmax(x, out=out) if activation == "softmax" else ops.activation(x, activation, out=out)
 
 
-def activate_grad(dy: Array, y: Array, x: Array, activation: str | None) -> Array:
+def activate_grad(dy: Array, y: Array, x: Array, activation: str | None, out: Array | None = None) -> Array:
     """dx of y = activate(x)."""
     if activation is None:
         return dy
-    return ops.softmax_grad(dy, y) if activation == "softmax" else ops.activation_grad(dy, y, activation, x=x)
+    if activation == "softmax":
+        return ops.softmax_grad(dy, y, out=out)
+    return ops.activation_grad(dy, y, activation, x=x, out=out)
 
 
 class Activation(Layer):
@@ -45,14 +48,20 @@ class Activation(Layer):
         super().__init__(**layer)
         self.activation = check_activation(activation)
 
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
+        if self.activation is None:
+            return Needs(view=True)
+        reads = {"gelu": "x", "softmax": "xy"}.get(self.activation, "y")
+        return Needs(reads, in_place=self.activation in FUSED)
+
     def forward(self, x: Array, training: bool = False) -> Array:
-        y = activate(x, self.activation)
+        y = activate(x, self.activation, self.place.memory.get("y"))
         self.saved = x, y
         return y
 
     def backward(self, dy: Array) -> Array | None:
         x, y = self.saved
-        return activate_grad(dy, y, x, self.activation)
+        return activate_grad(dy, y, x, self.activation, self.place.memory.get("dx"))
 
     def logits(self) -> Array | None:
         return self.saved[0] if self.activation == "softmax" else None
@@ -74,8 +83,15 @@ class ReLU(Layer):
         self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
         self.kind = "leaky_relu" if negative_slope else "relu"
         self.alpha = negative_slope or None
+        self.is_plain = max_value is None and not negative_slope and not threshold  # is the activation "relu"
+
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs | None:
+        return Needs("y", in_place=True) if self.is_plain else None
 
     def forward(self, x: Array, training: bool = False) -> Array:
+        if self.is_plain:
+            self.saved = y = ops.activation(x, "relu", out=self.place.memory.get("y"))
+            return y
         self.saved = x
         y = ops.activation(self._shifted(x), self.kind, alpha=self.alpha)
         if self.threshold:
@@ -85,6 +101,8 @@ class ReLU(Layer):
     def backward(self, dy: Array) -> Array | None:
         """At threshold the slope is the one below it, at max_value 0."""
         x: Array = self.saved
+        if self.is_plain:
+            return ops.activation_grad(dy, x, "relu", out=self.place.memory.get("dx"))
         dx = ops.activation_grad(dy, self._shifted(x), self.kind, alpha=self.alpha)  # reads the sign alone
         if self.max_value is not None:
             dx[x >= self.max_value] = 0
@@ -101,13 +119,16 @@ class Softmax(Layer):
         super().__init__(**layer)
         self.axis = axis
 
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
+        return Needs("xy")
+
     def forward(self, x: Array, training: bool = False) -> Array:
-        y = ops.softmax(x, axis=self.axis)
+        y = ops.softmax(x, axis=self.axis, out=self.place.memory.get("y"))
         self.saved = x, y
         return y
 
     def backward(self, dy: Array) -> Array | None:
-        return ops.softmax_grad(dy, self.saved[1], axis=self.axis)
+        return ops.softmax_grad(dy, self.saved[1], axis=self.axis, out=self.place.memory.get("dx"))
 
     def logits(self) -> Array | None:
         x: Array = self.saved[0]

@@ -7,11 +7,13 @@ from typing import Any
 from .. import initializers
 from .activation import FUSED, activate, activate_grad, check_activation
 from .layer import Array, Layer, Parameter, Shape
+from .place import Needs, Place
 
 
 class Affine(Layer):
     """y = activation(linear(x, kernel) + bias); bias and an elementwise activation are part of the one operation."""
 
+    adds_residual = True
     kernel: Parameter
     bias: Parameter | None = None
 
@@ -34,8 +36,17 @@ class Affine(Layer):
         if self.use_bias:
             self.bias = self.add_weight(kernel_shape[-1:], self.bias_initializer, name="bias")
 
-    def linear(self, x: Array, b: Array | None, activation: str | None) -> Array:
-        """activation(x by kernel + b); activation is one of FUSED or None."""
+    def ends_in(self, activation: str) -> bool:
+        return self.activation is None and activation in FUSED
+
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
+        kind = self.activation or place.activation
+        masked = kind is None or place.masked
+        kept = (("z", y_shape, self.dtype),) if kind and kind not in FUSED else ()
+        return Needs("x" if masked or kind == "gelu" else "xy", kept, dz=not masked and kind != "softmax")
+
+    def linear(self, x: Array, b: Array | None, activation: str | None, out: Array | None) -> Array:
+        """activation(x by kernel + b + place.residual); activation is one of FUSED or None."""
         raise NotImplementedError
 
     def linear_grad(self, x: Array, dz: Array) -> Array | None:
@@ -43,15 +54,20 @@ class Affine(Layer):
         raise NotImplementedError
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        fused = self.activation if self.activation in FUSED else None
-        z = self.linear(x, None if self.bias is None else self.bias.value, fused)
-        y = z if fused else activate(z, self.activation)
+        kind, memory = self.activation or self.place.activation, self.place.memory
+        last = kind is None or kind in FUSED
+        b = None if self.bias is None else self.bias.value
+        z = self.linear(x, b, kind if last else None, memory.get("y" if last else "z"))
+        y = z if last else activate(z, kind, memory.get("y"))
         self.saved = x, z, y
         return y
 
     def backward(self, dy: Array) -> Array | None:
         x, z, y = self.saved
-        return self.linear_grad(x, activate_grad(dy, y, z, self.activation))
+        place = self.place
+        kind = None if place.masked else self.activation or place.activation
+        place.dz = activate_grad(dy, y, z, kind, place.memory.get("dz"))
+        return self.linear_grad(x, place.dz)
 
     def logits(self) -> Array | None:
         return self.saved[1] if self.activation == "softmax" else None

@@ -21,6 +21,7 @@ class Conv(Affine):
     """
 
     rank: ClassVar[int]
+    adds_to_dx = True
 
     def __init__(
         self,
@@ -60,19 +61,27 @@ class Conv(Affine):
             )
         self.make_weights((*self.kernel_size, ci // self.groups, self.filters))
 
-    def linear(self, x: Array, b: Array | None, activation: str | None) -> Array:
-        return ops.conv(x, self._w(), b, activation=activation, **self.geometry)
+    def linear(self, x: Array, b: Array | None, activation: str | None, out: Array | None) -> Array:
+        place = self.place
+        w: Any = self._w()
+        if place.weights:
+            w, b = place.weights
+        return ops.conv(x, w, b, activation=activation, residual=place.residual, out=out, **self.geometry)
 
     def linear_grad(self, x: Array, dz: Array) -> Array | None:
-        w = self._w()
+        w, place = self._w(), self.place
         if self.trainable:
-            dw = ops.conv_grad_weight(x, dz, w.shape, **self.geometry)
+            out = place.memory.get("dkernel") if self.channels_last else None
+            dw = ops.conv_grad_weight(x, dz, w.shape, out=out, **self.geometry)
             if not self.channels_last:
                 dw = np.ascontiguousarray(np.moveaxis(dw, (0, 1), (-1, -2)))
             self.kernel.gradient = dw
             if self.bias is not None:
-                self.bias.gradient = ops.conv_grad_bias(dz, data_format=self.geometry["data_format"])
-        return ops.conv_grad_input(dz, w, x.shape, **self.geometry) if self.input_gradient else None
+                out = place.memory.get("dbias")
+                self.bias.gradient = ops.conv_grad_bias(dz, data_format=self.geometry["data_format"], out=out)
+        if not self.input_gradient:
+            return None
+        return ops.conv_grad_input(dz, w, x.shape, residual=place.plus, out=place.memory.get("dx"), **self.geometry)
 
     def _w(self) -> Array:
         """The kernel as the operations take it: channels_first (filters, ci // groups, *k), a view."""

@@ -30,12 +30,14 @@ class Dense(Affine):
             raise ValueError("x must have at least 2 dimensions, the batch axis and the values")
         self.make_weights((input_shape[-1], self.units))
 
-    def linear(self, x: Array, b: Array | None, activation: str | None) -> Array:
-        return ops.dense(x, self.kernel.value, b, activation=activation)
+    def linear(self, x: Array, b: Array | None, activation: str | None, out: Array | None) -> Array:
+        w, b = self.place.weights or (self.kernel.value, b)
+        return ops.dense(x, w, b, activation=activation, residual=self.place.residual, out=out)
 
     def linear_grad(self, x: Array, dz: Array) -> Array | None:
+        memory = self.place.memory
         if self.trainable:
-            self.kernel.gradient = ops.dense_grad_weight(x, dz)
+            self.kernel.gradient = ops.dense_grad_weight(x, dz, out=memory.get("dkernel"))
             if self.bias is not None:
-                self.bias.gradient = ops.dense_grad_bias(dz)
-        return ops.dense_grad_input(dz, self.kernel.value) if self.input_gradient else None
+                self.bias.gradient = ops.dense_grad_bias(dz, out=memory.get("dbias"))
+        return ops.dense_grad_input(dz, self.kernel.value, out=memory.get("dx")) if self.input_gradient else None

@@ -6,7 +6,8 @@ from typing import Any
 
 from .. import ops
 from ..random import SeedGenerator, next_seed
-from .layer import Array, Layer
+from .layer import Array, Layer, Shape
+from .place import Needs, Place
 
 
 class Dropout(Layer):
@@ -22,9 +23,13 @@ class Dropout(Layer):
         self.rate = rate
         self.next_seed = next_seed if seed is None else SeedGenerator(seed).next
 
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
+        dropped = training and self.rate > 0
+        return Needs(view=not dropped, in_place=dropped)
+
     def forward(self, x: Array, training: bool = False) -> Array:
         self.saved = self.next_seed() if training and self.rate else None
-        return x if self.saved is None else ops.dropout(x, self.rate, self.saved)
+        return x if self.saved is None else ops.dropout(x, self.rate, self.saved, out=self.place.memory.get("y"))
 
     def backward(self, dy: Array) -> Array | None:
-        return dy if self.saved is None else ops.dropout(dy, self.rate, self.saved)
+        return dy if self.saved is None else ops.dropout(dy, self.rate, self.saved, out=self.place.memory.get("dx"))

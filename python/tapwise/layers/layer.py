@@ -11,6 +11,8 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .. import initializers
+from .place import EAGER, Needs, Place
+from .symbolic import Node, Symbolic, example_shape, tensors
 
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
@@ -31,24 +33,19 @@ class Parameter:
         return f"<Parameter {self.name} {self.shape} {self.value.dtype}>"
 
 
-class Input:
-    """The shape of one example, without the batch axis: first in a Sequential, whose weights are then made at once."""
-
-    def __init__(self, shape: Sequence[int], *, name: str | None = None) -> None:
-        self.shape = tuple(shape)
-        self.name = name
-        if not all(isinstance(size, (int, np.integer)) and size >= 1 for size in self.shape):
-            raise ValueError(f"shape must hold whole numbers >= 1, got {self.shape}")
-
-
 class Layer:
     """x (n, ...) -> y (n, ...). A subclass keeps its arguments; build makes weights, forward and backward compute.
 
     build(x.shape) runs once, before the first forward; the size of the batch axis in it means nothing.
     backward(dy) belongs to the last forward: it sets the gradients of the weights and returns dx, or None where
     input_gradient is False, which a model sets on the first layer that it trains. What backward needs is kept in
-    `saved`; a model that only predicts drops it.
+    `saved`; a model that only predicts drops it. A layer of several inputs gets lists: shapes, arrays, and gives a
+    list of gradients. needs and `place` are for layers that work in memory of the model's plan; one that knows
+    nothing of them gives arrays of its own.
     """
+
+    adds_residual = False  # forward adds place.residual, and backward leaves its gradient in place.dz
+    adds_to_dx = False  # backward adds place.plus to dx
 
     def __init__(
         self,
@@ -62,30 +59,72 @@ class Layer:
         self.name = name or snake_case(type(self).__name__)
         self.dtype = np.dtype(dtype)
         self.trainable = trainable
-        self.input_shape = None if input_shape is None else Input(input_shape).shape
+        self.input_shape = None if input_shape is None else example_shape(input_shape)
         self.weights: list[Parameter] = []
         self.built = False
         self.input_gradient = True
         self.saved: Any = None
+        self.place = EAGER
+        self.nodes: list[Node] = []
 
-    def __call__(self, x: Array, training: bool = False) -> Array:
-        """forward, after build at the first call. Raises ValueError with the layer's name if x doesn't fit it."""
+    def __call__(self, x: Any, training: bool = False) -> Any:
+        """forward, after build at the first call; of what Input and layers gave, a node of a graph.
+
+        Raises ValueError with the layer's name if x doesn't fit it.
+        """
+        if given := tensors(x):
+            return self._connect(given, isinstance(x, (list, tuple)))
+        many = isinstance(x, (list, tuple))
+        shapes: Any = [each.shape for each in x] if many else x.shape
         try:
             if not self.built:
-                self.build(x.shape)
+                self.build(shapes)
                 self.built = True
             return self.forward(x, training)
         except ValueError as error:
-            raise ValueError(f"{self.name}: {error}; its input is {shape_text(x.shape[1:])}") from error
+            read = " and ".join(shape_text(shape[1:]) for shape in (shapes if many else [shapes]))
+            raise ValueError(f"{self.name}: {error}; its input is {read}") from error
 
-    def build(self, input_shape: Shape) -> None:
-        """Make the weights for inputs of this shape."""
+    def _connect(self, inputs: tuple[Symbolic, ...], many: bool) -> Symbolic:
+        """A node whose output's shape comes from an empty batch that goes through the layer."""
+        for each in inputs:
+            if each.dtype not in (None, self.dtype):
+                raise ValueError(f"{self.name}: dtype must be that of {each.name}, {each.dtype}, got {self.dtype}")
+        empty = [np.empty((0, *each.example), self.dtype) for each in inputs]
+        y = self(empty if many else empty[0])
+        self.saved = None
+        self.nodes.append(Node(self, inputs, many, y.shape[1:], self.dtype))
+        return self.nodes[-1].output
 
-    def forward(self, x: Array, training: bool = False) -> Array:
+    @property
+    def output(self) -> Symbolic:
+        """What the layer gave where it was called on symbolic tensors first."""
+        if not self.nodes:
+            raise ValueError(f"{self.name} is in no graph yet: call it on what Input or a layer gave")
+        return self.nodes[0].output
+
+    @property
+    def input(self) -> Symbolic | list[Symbolic]:
+        """What it was called on there."""
+        given = self.output.node.inputs
+        return list(given) if self.output.node.many else given[0]
+
+    def build(self, input_shape: Any) -> None:
+        """Make the weights for inputs of this shape, or of these for a layer of several."""
+
+    def forward(self, x: Any, training: bool = False) -> Array:
         raise NotImplementedError(f"{type(self).__name__} has no forward")
 
-    def backward(self, dy: Array) -> Array | None:
+    def backward(self, dy: Array) -> Any:
         raise NotImplementedError(f"{type(self).__name__} has no backward")
+
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs | None:
+        """The memory of a call for inputs of these shapes; None: the layer brings its own, and may keep x and y."""
+        return None
+
+    def ends_in(self, activation: str) -> bool:
+        """Whether forward can apply place.activation of that kind after everything else."""
+        return False
 
     def logits(self) -> Array | None:
         """What the softmax at the layer's end read in the last forward; None if it doesn't end in one."""
@@ -135,6 +174,28 @@ def assign(owner: str, parameters: list[Parameter], arrays: Sequence[ArrayLike])
             )
     for parameter, value in zip(parameters, values, strict=True):
         parameter.value[...] = value
+
+
+class InputLayer(Layer):
+    """Where arrays enter a graph; Input makes it."""
+
+    def __init__(self, shape: Sequence[int], *, name: str | None = None) -> None:
+        super().__init__(name=name)
+        self.example = example_shape(shape)
+        self.built = True
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        return x
+
+
+def Input(shape: Sequence[int], *, dtype: DTypeLike | None = None, name: str | None = None) -> Symbolic:
+    """Arrays (n, *shape) to come: what layers are called on to make a Model, or first in a Sequential.
+
+    dtype None is that of the layers which read it. Raises ValueError unless shape holds whole numbers >= 1.
+    """
+    layer = InputLayer(shape, name=name)
+    layer.nodes.append(Node(layer, (), False, layer.example, None if dtype is None else np.dtype(dtype)))
+    return layer.output
 
 
 def need_rank(input_shape: Shape, rank: int) -> None:

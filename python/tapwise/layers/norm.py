@@ -7,7 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import initializers, ops
+from .activation import FUSED
 from .layer import Array, Layer, Parameter, Shape
+from .place import Needs, Place
 
 
 class BatchNormalization(Layer):
@@ -18,6 +20,7 @@ class BatchNormalization(Layer):
     Weights: gamma (if scale), beta (if center), moving_mean, moving_variance, each (c,). Ioffe & Szegedy, 2015.
     """
 
+    adds_residual = True
     gamma: Parameter | None = None
     beta: Parameter | None = None
     moving_mean: Parameter
@@ -59,27 +62,45 @@ class BatchNormalization(Layer):
             channels, self.moving_variance_initializer, trainable=False, name="moving_variance"
         )
 
+    def ends_in(self, activation: str) -> bool:
+        return activation in FUSED
+
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
+        masks = place.activation is not None and not place.masked
+        reads = "x" if training and self.trainable else ""
+        return Needs(reads + "y" if masks else reads, dz=masks)
+
     def forward(self, x: Array, training: bool = False) -> Array:
         gamma = None if self.gamma is None else self.gamma.value
         beta = None if self.beta is None else self.beta.value
         kept = self.moving_mean.value, self.moving_variance.value
-        if not (training and self.trainable):
-            self.saved = None, gamma, *kept
-            y: Array = ops.batch_norm(x, gamma, beta, *kept, **self.how)
-            return y
-        y, mean, variance = ops.batch_norm(x, gamma, beta, training=True, **self.how)
-        for moving, batch in zip(kept, (mean, variance), strict=True):
-            moving[...] = self.momentum * moving + (1 - self.momentum) * batch
-        self.saved = x, gamma, mean, variance
+        out = self.place.memory.get("y")
+        y: Array
+        if training and self.trainable:
+            y, mean, variance = ops.batch_norm(x, gamma, beta, training=True, out=out, **self.how)
+            for moving, batch in zip(kept, (mean, variance), strict=True):
+                moving[...] = self.momentum * moving + (1 - self.momentum) * batch
+            self.saved = x, y, gamma, mean, variance
+        else:
+            y = ops.batch_norm(x, gamma, beta, *kept, out=out, **self.how)
+            self.saved = None, y, gamma, *kept
+        if self.place.residual is not None:
+            np.add(y, self.place.residual, out=y)
+        if self.place.activation:
+            ops.activation(y, self.place.activation, out=y)
         return y
 
     def backward(self, dy: Array) -> Array | None:
         """After a forward with the moving statistics y is linear in x: dx, and no gradients of the weights."""
-        x, gamma, mean, variance = self.saved
+        x, y, gamma, mean, variance = self.saved
+        memory = self.place.memory
+        if self.place.activation and not self.place.masked:
+            dy = ops.activation_grad(dy, y, self.place.activation, out=memory.get("dz"))
+        self.place.dz = dy
         if x is None:
-            dx: Array = ops.batch_norm(dy, gamma, None, np.zeros_like(mean), variance, **self.how)
+            dx: Array = ops.batch_norm(dy, gamma, None, np.zeros_like(mean), variance, out=memory.get("dx"), **self.how)
             return dx
-        dx, dgamma, dbeta = ops.batch_norm_grad(dy, x, gamma, mean, variance, **self.how)
+        dx, dgamma, dbeta = ops.batch_norm_grad(dy, x, gamma, mean, variance, out=memory.get("dx"), **self.how)
         if self.gamma is not None:
             self.gamma.gradient = dgamma
         if self.beta is not None:
@@ -94,11 +115,14 @@ class Rescaling(Layer):
         super().__init__(**layer)
         self.scale, self.offset = scale, offset
 
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
+        return Needs(in_place=True)
+
     def forward(self, x: Array, training: bool = False) -> Array:
-        y: Array = x * x.dtype.type(self.scale)
+        y: Array = np.multiply(x, x.dtype.type(self.scale), out=self.place.memory.get("y"))
         y += x.dtype.type(self.offset)
         return y
 
     def backward(self, dy: Array) -> Array | None:
-        dx: Array = dy * dy.dtype.type(self.scale)
+        dx: Array = np.multiply(dy, dy.dtype.type(self.scale), out=self.place.memory.get("dx"))
         return dx

@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
+import numpy as np
+
 from .. import ops
 from ..ops.geometry import frozen
+from .activation import activate_grad
 from .layer import Array, Layer, Shape, need_rank
+from .place import Needs, Place
 
 
 class Pooling(Layer):
@@ -38,26 +42,41 @@ class Pooling(Layer):
 class MaxPooling(Pooling):
     """y is the largest of each window; NaN wins."""
 
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
+        indices = (("indices", y_shape, np.int32),)
+        return Needs("y" if place.activation else "", indices, dz=place.activation is not None)
+
     def forward(self, x: Array, training: bool = False) -> Array:
+        memory = self.place.memory
         y: Array
-        y, indices = ops.max_pool(x, **self.geometry, return_indices=True)
-        self.saved = indices, x.shape
+        if training or not memory:  # outside of a plan backward may follow any forward
+            out, taken = memory.get("y"), memory.get("indices")
+            y, indices = ops.max_pool(x, **self.geometry, return_indices=True, out=out, indices_out=taken)
+        else:
+            y, indices = ops.max_pool(x, **self.geometry, out=memory["y"]), None
+        self.saved = indices, x.shape, y
         return y
 
     def backward(self, dy: Array) -> Array | None:
-        indices, x_shape = self.saved
-        return ops.max_pool_grad(dy, indices, x_shape, data_format=self.geometry["data_format"])
+        """The largest of what a ReLU gave has the ReLU's mask: the smaller map is masked, and the rest stays 0."""
+        indices, x_shape, y = self.saved
+        memory = self.place.memory
+        dy = activate_grad(dy, y, y, self.place.activation, memory.get("dz"))
+        return ops.max_pool_grad(dy, indices, x_shape, data_format=self.geometry["data_format"], out=memory.get("dx"))
 
 
 class AveragePooling(Pooling):
     """y is the mean of each window; padding doesn't count."""
 
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
+        return Needs()
+
     def forward(self, x: Array, training: bool = False) -> Array:
         self.saved = x.shape
-        return ops.average_pool(x, **self.geometry)
+        return ops.average_pool(x, **self.geometry, out=self.place.memory.get("y"))
 
     def backward(self, dy: Array) -> Array | None:
-        return ops.average_pool_grad(dy, self.saved, **self.geometry)
+        return ops.average_pool_grad(dy, self.saved, **self.geometry, out=self.place.memory.get("dx"))
 
 
 class MaxPooling1D(MaxPooling):
@@ -96,12 +115,17 @@ class GlobalAveragePooling(Layer):
     def build(self, input_shape: Shape) -> None:
         need_rank(input_shape, self.rank)
 
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
+        return Needs()
+
     def forward(self, x: Array, training: bool = False) -> Array:
         self.saved = x.shape
-        return ops.global_average_pool(x, keepdims=self.keepdims, data_format=self.data_format)
+        out = self.place.memory.get("y")
+        return ops.global_average_pool(x, keepdims=self.keepdims, data_format=self.data_format, out=out)
 
     def backward(self, dy: Array) -> Array | None:
-        return ops.global_average_pool_grad(dy, self.saved, data_format=self.data_format)
+        out = self.place.memory.get("dx")
+        return ops.global_average_pool_grad(dy, self.saved, data_format=self.data_format, out=out)
 
 
 class GlobalAveragePooling1D(GlobalAveragePooling):

@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from ..ops.geometry import is_channels_last
-from .layer import Array, Layer
+from .layer import Array, Layer, Shape
+from .place import Needs, Place
 
 
 class Flatten(Layer):
@@ -17,6 +18,9 @@ class Flatten(Layer):
     def __init__(self, data_format: str = "channels_last", **layer: Any) -> None:
         super().__init__(**layer)
         self.channels_last = is_channels_last(data_format)
+
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs | None:
+        return Needs(view=True) if self.channels_last or len(shapes[0]) < 3 else None
 
     def forward(self, x: Array, training: bool = False) -> Array:
         if not self.channels_last and x.ndim > 2:

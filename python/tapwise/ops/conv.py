@@ -94,10 +94,12 @@ def conv_grad_input(
     data_format: str = "channels_last",
     algorithm: str = "auto",
     accuracy: str = "default",
+    residual: Any = None,
     out: Any = None,
 ) -> Array:
     """The gradient of conv with respect to x: dy (n, *o, co), w (*k, ci // groups, co) -> dx of x_shape.
 
+    residual, of x_shape, is added: the gradient that another reader of x has found.
     Raises TypeError on another dtype, ValueError on sizes that don't fit.
     """
     backend = current()
@@ -113,8 +115,13 @@ def conv_grad_input(
         algorithm = tuned(g, "grad_input", algorithm, accuracy, backend)
     if dy.shape != g.y_shape:
         raise ValueError(f"dy must have shape {g.y_shape}, got {dy.shape}")
-    dx = empty(g.x_shape, dy.dtype) if out is None else written(out, "out", g.x_shape, dy.dtype, dy=dy, w=w)
-    backend.conv_grad_input(dy, weights, dx, g, algorithm=algorithm, accuracy=accuracy)
+    if residual is not None:
+        residual = shaped(residual, "residual", g.x_shape, dy.dtype)
+    if out is None:
+        dx = empty(g.x_shape, dy.dtype)
+    else:
+        dx = written(out, "out", g.x_shape, dy.dtype, dy=dy, w=w, residual=residual)
+    backend.conv_grad_input(dy, weights, dx, g, algorithm=algorithm, accuracy=accuracy, residual=residual)
     return dx
 
 

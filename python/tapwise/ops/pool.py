@@ -34,16 +34,18 @@ def max_pool(
     data_format: str = "channels_last",
     return_indices: bool = False,
     out: Any = None,
+    indices_out: Any = None,
 ) -> Any:
     """The largest of each window; a NaN in it wins. strides=None is size.
 
     x (n, *spatial, c) -> y (n, *o, c), or with return_indices (y, indices): int32, flat over the spatial axes of
-    one image and channel, the first of equals. ceil_mode: a last window that starts in the input counts, as in PyTorch.
+    one image and channel, the first of equals; indices_out takes them. ceil_mode: a last window that starts in the
+    input counts, as in PyTorch.
     Raises TypeError on another dtype, ValueError on sizes that don't fit or a window without an input element.
     """
     x = source(x, "x", current().dtypes)
     p = pool_geometry(x.shape, size, strides, padding, dilation, ceil_mode, False, data_format)
-    return largest(x, p, return_indices, out)
+    return largest(x, p, return_indices, out, indices_out)
 
 
 def max_pool_grad(
@@ -192,11 +194,15 @@ def global_geometry(x_shape: Shape, data_format: str) -> PoolGeometry:
     )
 
 
-def largest(x: Array, p: PoolGeometry, return_indices: bool, out: Any) -> Any:
+def largest(x: Array, p: PoolGeometry, return_indices: bool, out: Any, indices_out: Any = None) -> Any:
     if return_indices and prod(spatial(p.x_shape, p.channels_last)) > 2**31:
         raise ValueError(f"x must have at most 2**31 elements in a plane to number them in int32, got {p.x_shape}")
     y = result(out, p.y_shape, x, x=x)
-    indices = empty(p.y_shape, INT32) if return_indices else None
+    indices = None
+    if indices_out is not None:
+        indices = written(indices_out, "indices_out", p.y_shape, INT32, x=x, y=y)
+    elif return_indices:
+        indices = empty(p.y_shape, INT32)
     current().max_pool(x, y, indices, p)
     return y if indices is None else (y, indices)
 

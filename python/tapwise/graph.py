@@ -1,0 +1,166 @@
+"""What a model computes: calls of layers in an order in which each finds its inputs, joined where one pass does two.
+
+Joined are: an activation to the convolution, Dense or normalization before it; the sum of two tensors to what made the
+later one; in training a ReLU's mask to the max pooling behind it, which has fewer values to mask; for prediction a
+batch normalization to the weights of the convolution or Dense before it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .layers.activation import Activation, ReLU
+from .layers.affine import Affine
+from .layers.conv import Conv
+from .layers.layer import InputLayer, Layer, shape_text
+from .layers.merge import Add
+from .layers.norm import BatchNormalization
+from .layers.place import Place
+from .layers.pool import MaxPooling
+from .layers.symbolic import Node, Symbolic
+
+
+def ordered(inputs: Sequence[Symbolic], outputs: Sequence[Symbolic]) -> list[Node]:
+    """The nodes from inputs to outputs, each behind those that it reads.
+
+    Raises ValueError naming an input that the outputs don't depend on, or one that is missing.
+    """
+    done: dict[Node, None] = {}
+    ends = {tensor.node for tensor in inputs}
+    met: set[Node] = set()
+    waiting = [(tensor.node, False) for tensor in reversed(outputs)]
+    while waiting:
+        node, ready = waiting.pop()
+        if ready:
+            done[node] = None
+        elif node in ends:
+            met.add(node)
+        elif isinstance(node.layer, InputLayer):
+            given = ", ".join(tensor.name for tensor in inputs)
+            raise ValueError(
+                f"outputs must depend on the inputs alone, {given}, got {outputs[0].name}, which reads "
+                f"{node.layer.name} too"
+            )
+        elif node not in done:
+            waiting.append((node, True))
+            waiting.extend((tensor.node, False) for tensor in reversed(node.inputs))
+    for tensor in inputs:
+        if tensor.node not in met:
+            raise ValueError(
+                f"inputs must lead to the outputs, got {tensor.name} of shape {shape_text(tensor.example)}, "
+                f"which {' and '.join(t.name for t in outputs)} doesn't read"
+            )
+    return list(done)
+
+
+class Call:
+    """A layer's call with what is joined to it; `output` is that of the last node joined."""
+
+    def __init__(self, node: Node) -> None:
+        self.layer, self.inputs, self.many, self.output = node.layer, node.inputs, node.many, node.output
+        self.layers: list[Layer] = [node.layer]  # itself and what is joined
+        self.residual: Symbolic | None = None
+        self.norm: BatchNormalization | None = None
+        self.place = Place()
+        self.saved: Any = None
+
+    def join(self, node: Node) -> None:
+        self.layers.append(node.layer)
+        self.output = node.output
+
+    @property
+    def activation(self) -> str | None:
+        """What the call ends in."""
+        return self.place.activation or getattr(self.layer, "activation", None)
+
+    @property
+    def is_linear(self) -> bool:
+        return not (self.activation or self.residual)
+
+    @property
+    def reads(self) -> tuple[Symbolic, ...]:
+        return self.inputs if self.residual is None else (*self.inputs, self.residual)
+
+    def fold(self) -> None:
+        """Put the moving statistics into the weights: gain * conv(x, w) + shift = conv(x, gain * w) + shift."""
+        norm, layer = self.norm, self.layer
+        assert norm is not None
+        assert isinstance(layer, Affine)
+        variance = norm.moving_variance.value
+        gain = 1 / np.sqrt(variance + variance.dtype.type(norm.epsilon))
+        gain = gain if norm.gamma is None else gain * norm.gamma.value
+        shift = -norm.moving_mean.value if layer.bias is None else layer.bias.value - norm.moving_mean.value
+        shift = shift * gain if norm.beta is None else shift * gain + norm.beta.value
+        kernel = layer.kernel.value * gain
+        if isinstance(layer, Conv) and not layer.channels_last:
+            kernel = np.moveaxis(kernel, (-1, -2), (0, 1))
+        self.place.weights = kernel, shift
+
+
+def calls(nodes: list[Node], outputs: Sequence[Symbolic], training: bool) -> list[Call]:
+    """The nodes' calls, in order, after joining."""
+    readers: dict[Symbolic, int] = dict.fromkeys(outputs, 1)
+    for node in nodes:
+        for tensor in node.inputs:
+            readers[tensor] = readers.get(tensor, 0) + 1
+    made: list[Call] = []
+    by: dict[Symbolic, Call] = {}  # who makes a tensor that nobody else reads
+    order: dict[Symbolic, int] = {}
+    for node in nodes:
+        makers = [by[tensor] for tensor in node.inputs if tensor in by]
+        call = next((maker for maker in makers if joined(maker, node, order, training)), None)
+        if call is None:
+            call = Call(node)
+            made.append(call)
+            if training and makers and masks(call, makers[0]):
+                makers[0].place.masked, call.place.activation = True, "relu"
+        order[node.output] = made.index(call)
+        if readers.get(node.output) == 1 and node.output not in outputs:
+            by[node.output] = call
+    return made
+
+
+def joined(call: Call, node: Node, order: dict[Symbolic, int], training: bool) -> bool:
+    """Whether the node, a reader of what call makes and the only one, is now part of the call."""
+    layer = node.layer
+    if kind := elementwise(layer):
+        if call.place.activation or not call.layer.ends_in(kind):
+            return False
+        call.place.activation = kind
+    elif isinstance(layer, Add):
+        others = [tensor for tensor in node.inputs if tensor is not call.output]
+        if len(node.inputs) != 2 or len(others) != 1 or not (call.is_linear and call.layer.adds_residual):
+            return False
+        if order.get(others[0], -1) >= order[call.output]:
+            return False
+        call.residual = others[0]
+    elif isinstance(layer, BatchNormalization):
+        rank = len(call.output.example) + 1
+        filters = rank - 1 if getattr(call.layer, "channels_last", True) else 1
+        if (
+            training
+            or call.norm
+            or not (call.is_linear and isinstance(call.layer, Affine))
+            or layer.axis % rank != filters
+        ):
+            return False
+        call.norm = layer
+    else:
+        return False
+    call.join(node)
+    return True
+
+
+def elementwise(layer: Layer) -> str | None:
+    if isinstance(layer, ReLU):
+        return "relu" if layer.is_plain else None
+    return layer.activation if isinstance(layer, Activation) else None
+
+
+def masks(call: Call, maker: Call) -> bool:
+    """Whether call is a max pooling that can apply the gradient of the ReLU which maker ends in."""
+    ends = maker.activation == "relu" and isinstance(maker.layer, (Affine, BatchNormalization))
+    return isinstance(call.layer, MaxPooling) and ends
