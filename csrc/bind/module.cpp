@@ -77,5 +77,6 @@ PYBIND11_MODULE(_core, m) {
   bind_conv(m);
   bind_pool(m);
   bind_nn(m);
+  bind_plain(m);
   bind_low_precision(m);
 }

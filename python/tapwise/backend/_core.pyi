@@ -59,6 +59,7 @@ def conv_grad_input(
     alpha: float,
     residual: Array | None,
 ) -> None: ...
+def are_plain(x: object, w: object, b: object, residual: object, out: object) -> bool: ...
 
 class PackedWeights:
     """Weights in the layout of one algorithm, pass ("forward" or "grad_input") and instruction set."""

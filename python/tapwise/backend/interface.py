@@ -6,6 +6,7 @@ type. Outputs are written completely and overlap inputs only where it says so. g
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
 
 import numpy as np
@@ -44,6 +45,13 @@ class Backend(Protocol):
     @property
     def dtypes(self) -> tuple[np.dtype[Any], ...]:
         """What x may hold."""
+
+    @property
+    def are_plain(self) -> Callable[[Any, Any, Any, Any, Any], bool] | None:
+        """are_plain(x, w, b, residual, out): whether all that aren't None are as conv takes them, but for their sizes.
+
+        False says nothing. None where it wouldn't be faster than ops.check.
+        """
 
     def conv(
         self,

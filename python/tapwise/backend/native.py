@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
 name = "native"
 dtypes = (np.dtype(np.float32),)
+are_plain = _core.are_plain
 
 
 def _conv(g: ConvGeometry) -> _core.Geometry:
@@ -42,10 +43,11 @@ def conv(
     alpha: float,
     residual: Array | None,
 ) -> None:
-    if isinstance(w, _core.PackedWeights):
-        _core.conv_packed(_conv(g), x, w, b, y, activation, alpha, residual)
+    geometry = g.native or _conv(g)
+    if type(w) is _core.PackedWeights:
+        _core.conv_packed(geometry, x, w, b, y, activation, alpha, residual)
     else:
-        _core.conv_forward(_conv(g), x, w, b, y, algorithm, accuracy, activation, alpha, residual)
+        _core.conv_forward(geometry, x, w, b, y, algorithm, accuracy, activation, alpha, residual)
 
 
 def conv_grad_input(

@@ -9,6 +9,7 @@ from .check import (
     ACCURACIES,
     ALGORITHMS,
     Array,
+    DType,
     activation_alpha,
     is_bfloat16,
     refuse_choice,
@@ -21,6 +22,19 @@ from .low_precision import conv_bf16
 from .memory import empty
 from .pack import PackedWeights, array_or_packed
 from .tuned import tuned, winners
+
+
+def channels_of(shape: Shape, channels_last: bool) -> Shape:
+    return (shape[-1] if channels_last else shape[1],)
+
+
+def addends(b: Any, residual: Any, shape: Shape, channels_last: bool, dtype: DType) -> tuple[Any, Any]:
+    """What a result of this shape gets added, or None: b (channels,), and residual, laid out as the result."""
+    if b is not None:
+        b = shaped(b, "b", channels_of(shape, channels_last), dtype)
+    if residual is not None:
+        residual = shaped(residual, "residual", shape, dtype)
+    return b, residual
 
 
 def conv(
@@ -54,27 +68,28 @@ def conv(
     backend = current()
     if algorithm not in ALGORITHMS or accuracy not in ACCURACIES:
         refuse_choice(algorithm, accuracy)
-    if is_bfloat16(getattr(x, "dtype", None)):
-        geometry = strides, padding, dilation, groups, data_format
-        return conv_bf16(x, w, b, *geometry, algorithm, activation, alpha, residual, out)
-    x = source(x, "x", backend.dtypes)
+    packed = type(w) is PackedWeights
+    plain = backend.are_plain is not None and backend.are_plain(x, None if packed else w, b, residual, out)
+    if not plain:
+        if is_bfloat16(getattr(x, "dtype", None)):
+            geometry = strides, padding, dilation, groups, data_format
+            return conv_bf16(x, w, b, *geometry, algorithm, activation, alpha, residual, out)
+        x = source(x, "x", backend.dtypes)
     dtype = x.dtype
-    w = array_or_packed(w, dtype)
+    if packed or not plain:
+        w = array_or_packed(w, dtype)
     g = conv_geometry(x.shape, w.shape, strides, padding, dilation, groups, data_format)
     weights = w
-    if type(w) is PackedWeights:
+    if packed:
         weights, algorithm, w = w.used_for(g, "forward", algorithm, accuracy, backend), w.algorithm, None
     elif winners:
         algorithm = tuned(g, "forward", algorithm, accuracy, backend)
     y_shape = g.y_shape
-    if b is not None:
-        b = shaped(b, "b", (y_shape[-1] if g.channels_last else y_shape[1],), dtype)
-    if residual is not None:
-        residual = shaped(residual, "residual", y_shape, dtype)
+    if not plain or residual is not None or (b is not None and b.shape != channels_of(y_shape, g.channels_last)):
+        b, residual = addends(b, residual, y_shape, g.channels_last, dtype)
     kind, slope = activation_alpha(activation, alpha)
-    if out is None:
-        y = empty(y_shape, dtype)
-    else:
+    y = empty(y_shape, dtype) if out is None else out
+    if out is not None and not (plain and out.shape == y_shape):
         y = written(out, "out", y_shape, dtype, x=x, w=w, b=b, residual=residual)
     backend.conv(
         x, weights, b, y, g, algorithm=algorithm, accuracy=accuracy, activation=kind, alpha=slope, residual=residual
@@ -205,10 +220,7 @@ def conv_transpose(
     if type(w) is PackedWeights:
         weights, algorithm, w = w.used_for(g, "transpose", algorithm, accuracy, backend), w.algorithm, None
     y_shape = g.x_shape
-    if b is not None:
-        b = shaped(b, "b", (y_shape[-1] if g.channels_last else y_shape[1],), dtype)
-    if residual is not None:
-        residual = shaped(residual, "residual", y_shape, dtype)
+    b, residual = addends(b, residual, y_shape, g.channels_last, dtype)
     kind, slope = activation_alpha(activation, alpha)
     if out is None:
         y = empty(y_shape, dtype)

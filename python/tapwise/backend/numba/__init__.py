@@ -24,7 +24,7 @@ from .pool import average_pool, average_pool_grad, max_pool, max_pool_grad
 from .threads import machine_threads, set_thread_count, thread_count
 
 __all__ = [
-    "activation", "activation_grad", "adam_update", "average_pool", "average_pool_grad", "batch_norm",
+    "activation", "activation_grad", "adam_update", "are_plain", "average_pool", "average_pool_grad", "batch_norm",
     "batch_norm_grad", "batch_norm_statistics", "build_info", "conv", "conv_bf16", "conv_grad_bias",
     "conv_grad_input", "conv_grad_weight", "conv_int8", "dropout", "dtypes", "fma_peak", "isa_available",
     "isa_kernels", "isa_name", "isa_use", "machine_threads", "max_pool", "max_pool_grad", "name", "pack",
@@ -34,6 +34,7 @@ __all__ = [
 
 name = "numba"
 dtypes = (np.dtype(np.float32), np.dtype(np.float64))
+are_plain = None
 
 
 def isa_available() -> list[str]:
