@@ -21,7 +21,7 @@ LONGEST_SETTLE = 1.0
 class Process:
     """An engine in an interpreter of its own choice."""
 
-    def __init__(self, name, python, settings):
+    def __init__(self, name, python, settings, module="peer_engines.worker", extra=None):
         self.name, self.missing, self.facts = name, None, {}
         self.folder = tempfile.TemporaryDirectory()  # what tune() remembers stays here
         environment = {
@@ -35,8 +35,9 @@ class Process:
         if settings["isa"]:
             environment |= CAPS.get(settings["engine"], {}) if settings["isa"] == "avx2" else {}
             environment |= {"TAPWISE_ISA": settings["isa"]} if settings["engine"] == "ours" else {}
+        environment |= extra or {}
         self.process = subprocess.Popen(
-            [python, "-m", "peer_engines.worker"], cwd=Path(__file__).parent, env=environment,
+            [python, "-m", module], cwd=Path(__file__).parent, env=environment,
             stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
         )  # fmt: skip
         self.tell(settings)

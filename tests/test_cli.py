@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 import tapwise
-from tapwise import bench, cli, demo, recipe
+from tapwise import bench, cli, demo, profile, recipe
 from tapwise.saving import load_weights
 
 
@@ -165,6 +165,17 @@ def test_larger_images_are_pooled_before_the_dense_layers():
         flat = next(i for i, layer in enumerate(model.layers) if layer.name == "flatten")
         assert max(model.shapes[flat][1:3]) <= 16
         np.testing.assert_allclose(model.layers[0](x.astype(np.float32)), np.where(x, 1, -1), atol=1e-6)
+
+
+def test_bench_profile_shares_out_a_step(capsys, monkeypatch):
+    monkeypatch.setattr(profile, "BATCH", 4)
+    assert cli.main(["bench", "--profile"]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0] == bench.machine()
+    table = lines[lines.index(next(line for line in lines if line.startswith("operation"))) + 1 : -1]
+    assert sum(float(line.split()[-1].rstrip("%")) for line in table) >= 99  # more where the traced steps took longer
+    assert {"conv", "conv_grad_weight", "max_pool", "between"} <= {line.split()[0] for line in table}
+    assert lines[-1].startswith("a step takes ")
 
 
 def test_bench_has_a_row_for_every_engine(short, capsys):

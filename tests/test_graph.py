@@ -71,6 +71,7 @@ def branches(**how):
 def pooled(**how):
     """ReLUs whose masks go with the pooling, of a convolution and of a normalization."""
     x = inputs = tapwise.Input((6, 6, 2))
+    x = layers.BatchNormalization(**how)(layers.DepthwiseConv2D(3, depth_multiplier=2, padding="same", **how)(x))
     x = layers.MaxPooling2D(2, 1, **how)(layers.Conv2D(3, 3, activation="relu", padding="same", **how)(x))
     x = layers.MaxPooling2D(2, **how)(normalized(x, 3, 3, **how))
     x = layers.Dropout(0.5, seed=2, **how)(x)

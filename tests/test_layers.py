@@ -24,6 +24,14 @@ LAYERS = {
         lambda: layers.Conv2D(3, (2, 3), data_format="channels_first", activation="tanh", dtype="float64"),
         (2, 4, 5),
     ),
+    "depthwise conv2d": (
+        lambda: layers.DepthwiseConv2D((3, 2), 2, "same", depth_multiplier=2, activation="tanh", dtype="float64"),
+        (5, 4, 3),
+    ),
+    "depthwise conv1d channels first": (
+        lambda: layers.DepthwiseConv1D(3, data_format="channels_first", depth_multiplier=2, dtype="float64"),
+        (2, 5),
+    ),
     "conv2d without bias": (lambda: layers.Conv2D(2, 2, use_bias=False, dtype="float64"), (3, 3, 2)),
     "max pooling 1d": (lambda: layers.MaxPooling1D(2, dtype="float64"), (5, 2)),
     "max pooling overlapping": (lambda: layers.MaxPooling2D(3, 2, "same", dtype="float64"), (5, 4, 2)),
@@ -266,6 +274,10 @@ def test_weights_have_keras_order_and_shapes():
     ]
     assert shapes(layers.Conv2D(6, 3, data_format="channels_first"), 4, 5, 5)[0] == ("kernel", (3, 3, 4, 6), True)
     assert shapes(layers.Conv1D(6, 3, use_bias=False), 5, 4) == [("kernel", (3, 4, 6), True)]
+    assert shapes(layers.DepthwiseConv2D(3, depth_multiplier=2), 5, 5, 4) == [
+        ("kernel", (3, 3, 4, 2), True),
+        ("bias", (8,), True),
+    ]
     assert shapes(layers.Dense(3), 2, 5) == [("kernel", (5, 3), True), ("bias", (3,), True)]
     moving = [("moving_mean", (4,), False), ("moving_variance", (4,), False)]
     assert shapes(layers.BatchNormalization(), 2, 4) == [("gamma", (4,), True), ("beta", (4,), True), *moving]
@@ -279,6 +291,12 @@ KERAS = {
         "dilation_rate": 1, "groups": 1, "activation": None, "use_bias": True,
         "kernel_initializer": "glorot_uniform", "bias_initializer": "zeros",
     },
+    layers.DepthwiseConv2D: {
+        "kernel_size": (), "strides": 1, "padding": "valid", "depth_multiplier": 1, "data_format": "channels_last",
+        "dilation_rate": 1, "activation": None, "use_bias": True,
+        "depthwise_initializer": "glorot_uniform", "bias_initializer": "zeros",
+    },
+    layers.Concatenate: {"axis": -1},
     layers.Dense: {
         "units": (), "activation": None, "use_bias": True,
         "kernel_initializer": "glorot_uniform", "bias_initializer": "zeros",

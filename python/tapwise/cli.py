@@ -61,6 +61,7 @@ def parser() -> Parser:
     train.set_defaults(run=run_train)
 
     bench = commands.add_parser("bench", parents=[engine], help="a quick table of convolution speeds")
+    bench.add_argument("--profile", action="store_true", help="where the time of a small CNN's training step goes")
     bench.set_defaults(run=run_bench)
     info = commands.add_parser("info", parents=[engine], help="what was built and what is used")
     info.set_defaults(run=run_info)
@@ -183,11 +184,14 @@ class Save:
 
 
 def run_bench(args: argparse.Namespace) -> None:
-    from . import bench
+    from . import bench, profile
 
     with user_errors():
         choose_engine(args)
-    bench.print_table()
+    if args.profile:
+        profile.print_profile()
+    else:
+        bench.print_table()
 
 
 def run_info(args: argparse.Namespace) -> None:

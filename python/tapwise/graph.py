@@ -14,7 +14,6 @@ import numpy as np
 
 from .layers.activation import Activation, ReLU
 from .layers.affine import Affine
-from .layers.conv import Conv
 from .layers.layer import InputLayer, Layer, shape_text
 from .layers.merge import Add
 from .layers.norm import BatchNormalization
@@ -94,10 +93,7 @@ class Call:
         gain = gain if norm.gamma is None else gain * norm.gamma.value
         shift = -norm.moving_mean.value if layer.bias is None else layer.bias.value - norm.moving_mean.value
         shift = shift * gain if norm.beta is None else shift * gain + norm.beta.value
-        kernel = layer.kernel.value * gain
-        if isinstance(layer, Conv) and not layer.channels_last:
-            kernel = np.moveaxis(kernel, (-1, -2), (0, 1))
-        self.place.weights = kernel, shift
+        self.place.weights = layer.scaled(gain), shift
 
 
 def calls(nodes: list[Node], outputs: Sequence[Symbolic], training: bool) -> list[Call]:

@@ -20,7 +20,7 @@ from numpy.typing import ArrayLike
 from . import ops
 from .layers import Activation, BatchNormalization, Dense, Dropout, Flatten, ReLU
 from .layers.affine import Affine
-from .layers.conv import Conv
+from .layers.conv import Conv, DepthwiseConv
 from .layers.layer import Array, Layer, Parameter, Shape
 from .layers.pool import MaxPooling
 from .model import Sequential
@@ -272,7 +272,7 @@ def _steps(model: Sequential, percentile: float) -> list[Step]:
         linear = last if isinstance(last, Linear) and last.activation is None else None
         if isinstance(layer, Dropout):
             continue
-        if isinstance(layer, (Conv, Dense)):
+        if isinstance(layer, (Conv, Dense)) and not isinstance(layer, DepthwiseConv):
             steps.append(Linear(layer, percentile))
         elif linear and isinstance(layer, BatchNormalization) and layer.axis in (-1, len(model.shapes[0]) - 1):
             linear.fold(layer)

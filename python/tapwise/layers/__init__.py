@@ -1,7 +1,7 @@
 """Layers by Keras' names: each holds parameters and calls operations."""
 
 from .activation import Activation, ReLU, Softmax
-from .conv import Conv1D, Conv2D
+from .conv import Conv1D, Conv2D, DepthwiseConv1D, DepthwiseConv2D
 from .dense import Dense
 from .dropout import Dropout
 from .layer import Input, InputLayer, Layer, Parameter
@@ -28,6 +28,8 @@ __all__ = [
     "Conv1D",
     "Conv2D",
     "Dense",
+    "DepthwiseConv1D",
+    "DepthwiseConv2D",
     "Dropout",
     "Flatten",
     "GlobalAveragePooling1D",

@@ -31,10 +31,14 @@ class Affine(Layer):
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
 
-    def make_weights(self, kernel_shape: Shape) -> None:
+    def make_weights(self, kernel_shape: Shape, filters: int) -> None:
         self.kernel = self.add_weight(kernel_shape, self.kernel_initializer, name="kernel")
         if self.use_bias:
-            self.bias = self.add_weight(kernel_shape[-1:], self.bias_initializer, name="bias")
+            self.bias = self.add_weight((filters,), self.bias_initializer, name="bias")
+
+    def scaled(self, gain: Array) -> Array:
+        """The kernel as the operation takes it, times gain (filters,)."""
+        return self.kernel.value * gain
 
     def ends_in(self, activation: str) -> bool:
         return self.activation is None and activation in FUSED

@@ -59,23 +59,23 @@ class Conv(Affine):
                 f"groups must divide the input channels and filters, got groups={self.groups}, ci={ci}, "
                 f"filters={self.filters}"
             )
-        self.make_weights((*self.kernel_size, ci // self.groups, self.filters))
+        self.make_weights((*self.kernel_size, ci // self.groups, self.filters), self.filters)
 
     def linear(self, x: Array, b: Array | None, activation: str | None, out: Array | None) -> Array:
         place = self.place
-        w: Any = self._w()
-        if place.weights:
-            w, b = place.weights
+        w, b = place.weights or (self.as_weights(self.kernel.value), b)
         return ops.conv(x, w, b, activation=activation, residual=place.residual, out=out, **self.geometry)
 
     def linear_grad(self, x: Array, dz: Array) -> Array | None:
-        w, place = self._w(), self.place
+        w, place = self.as_weights(self.kernel.value), self.place
         if self.trainable:
             out = place.memory.get("dkernel") if self.channels_last else None
-            dw = ops.conv_grad_weight(x, dz, w.shape, out=out, **self.geometry)
+            dw = ops.conv_grad_weight(
+                x, dz, w.shape, out=None if out is None else out.reshape(w.shape), **self.geometry
+            )
             if not self.channels_last:
                 dw = np.ascontiguousarray(np.moveaxis(dw, (0, 1), (-1, -2)))
-            self.kernel.gradient = dw
+            self.kernel.gradient = dw.reshape(self.kernel.shape)
             if self.bias is not None:
                 out = place.memory.get("dbias")
                 self.bias.gradient = ops.conv_grad_bias(dz, data_format=self.geometry["data_format"], out=out)
@@ -83,10 +83,12 @@ class Conv(Affine):
             return None
         return ops.conv_grad_input(dz, w, x.shape, residual=place.plus, out=place.memory.get("dx"), **self.geometry)
 
-    def _w(self) -> Array:
-        """The kernel as the operations take it: channels_first (filters, ci // groups, *k), a view."""
-        w = self.kernel.value
-        return w if self.channels_last else np.moveaxis(w, (-1, -2), (0, 1))
+    def as_weights(self, kernel: Array) -> Array:
+        """A view, as the operations take it: channels_first (filters, ci // groups, *k)."""
+        return kernel if self.channels_last else np.moveaxis(kernel, (-1, -2), (0, 1))
+
+    def scaled(self, gain: Array) -> Array:
+        return self.as_weights(self.kernel.value * gain)
 
 
 class Conv1D(Conv):
@@ -97,5 +99,56 @@ class Conv1D(Conv):
 
 class Conv2D(Conv):
     """x (n, ih, iw, ci) -> y (n, oh, ow, filters); the arguments and weights are Conv's."""
+
+    rank = 2
+
+
+class DepthwiseConv(Conv):
+    """x (n, *spatial, c) -> y (n, *o, c * depth_multiplier), each channel convolved by itself.
+
+    kernel (*kernel_size, c, depth_multiplier) and bias (c * depth_multiplier,), in both data formats.
+    """
+
+    def __init__(
+        self,
+        kernel_size: int | Sequence[int],
+        strides: int | Sequence[int] = 1,
+        padding: str | int | Sequence[Any] = "valid",
+        depth_multiplier: int = 1,
+        data_format: str = "channels_last",
+        dilation_rate: int | Sequence[int] = 1,
+        activation: str | None = None,
+        use_bias: bool = True,
+        depthwise_initializer: str | initializers.Initializer = "glorot_uniform",
+        bias_initializer: str | initializers.Initializer = "zeros",
+        **layer: Any,
+    ) -> None:
+        super().__init__(
+            1, kernel_size, strides, padding, data_format, dilation_rate, 1, activation, use_bias,
+            depthwise_initializer, bias_initializer, **layer,
+        )  # fmt: skip
+        self.depth_multiplier = integer(depth_multiplier, "depth_multiplier", 1)
+
+    def build(self, input_shape: Shape) -> None:
+        need_rank(input_shape, self.rank)
+        self.groups = self.geometry["groups"] = input_shape[-1] if self.channels_last else input_shape[1]
+        self.filters = self.groups * self.depth_multiplier
+        self.make_weights((*self.kernel_size, self.groups, self.depth_multiplier), self.filters)
+
+    def as_weights(self, kernel: Array) -> Array:
+        return super().as_weights(kernel.reshape(*self.kernel_size, 1, self.filters))
+
+    def scaled(self, gain: Array) -> Array:
+        return self.as_weights(self.kernel.value * gain.reshape(self.kernel.shape[-2:]))
+
+
+class DepthwiseConv1D(DepthwiseConv):
+    """x (n, iw, c) -> y (n, ow, c * depth_multiplier); the arguments and weights are DepthwiseConv's."""
+
+    rank = 1
+
+
+class DepthwiseConv2D(DepthwiseConv):
+    """x (n, ih, iw, c) -> y (n, oh, ow, c * depth_multiplier); the arguments and weights are DepthwiseConv's."""
 
     rank = 2

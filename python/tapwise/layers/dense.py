@@ -28,7 +28,7 @@ class Dense(Affine):
     def build(self, input_shape: Shape) -> None:
         if len(input_shape) < 2:
             raise ValueError("x must have at least 2 dimensions, the batch axis and the values")
-        self.make_weights((input_shape[-1], self.units))
+        self.make_weights((input_shape[-1], self.units), self.units)
 
     def linear(self, x: Array, b: Array | None, activation: str | None, out: Array | None) -> Array:
         w, b = self.place.weights or (self.kernel.value, b)
