@@ -84,12 +84,22 @@ using WinogradOutput = void(const Conv&, const Tiling&, const Epilogue&, Index r
 using ConvGradBias = void(Index outer, Index channels, Index inner, const float* dy, float* db, Index begin, Index end);
 
 // Range: rows of y: (image, od, oh), and for channels_first (image, channel, od, oh). indices may be null.
-using MaxPoolForward = void(const Pool&, const float* x, float* y, std::int32_t* indices, Index begin, Index end);
-using AveragePoolForward = void(const Pool&, const float* x, float* y, Index begin, Index end);
-// Range: (image, channel) pairs. scratch holds ow floats.
-using MaxPoolGrad = void(const Pool&, const float* dy, const std::int32_t* indices, float* dx, Index begin, Index end);
-// The largest as an unsigned number, so that negative ones are larger than any plane. Range: elements.
-using LargestIndex = std::uint32_t(const std::int32_t* indices, Index begin, Index end);
+using MaxPoolForward = void(const Pool&, const float* x, float* y, std::int32_t* indices, float* scratch, Index begin,
+                            Index end);
+using AveragePoolForward = void(const Pool&, const float* x, float* y, float* scratch, Index begin, Index end);
+// Where the maxima of a pooling lie, of one depth and channels_last: the largest index as an unsigned number, so that
+// negative ones are larger than any plane, and the rows and columns that they span from the position o * stride of
+// their output o on.
+struct PoolReach {
+  std::uint32_t largest;
+  Index first_h, last_h, first_w, last_w;
+};
+inline constexpr std::int32_t kLargestPlane = 1 << 20;  // positions of a plane whose rows and columns are found
+// Range: rows of y, as above. Of channels_first the largest alone.
+using MaxPoolReach = void(const Pool&, const std::int32_t* indices, PoolReach&, Index begin, Index end);
+// Range: rows of dx, (image, id, ih) or (image, channel, id, ih); (image, channel) pairs where it scatters.
+using MaxPoolGrad = void(const Pool&, const float* dy, const std::int32_t* indices, float* dx, float* scratch,
+                         Index begin, Index end);
 using AveragePoolGrad = void(const Pool&, const float* dy, float* dx, float* scratch, Index begin, Index end);
 
 // Range: elements.

@@ -1,8 +1,8 @@
 #include "nn.h"
 
 #include <algorithm>
-#include <atomic>
 #include <cmath>
+#include <mutex>
 #include <stdexcept>
 #include <string>
 
@@ -41,10 +41,45 @@ Rows rows_of(const Pool& s) {
   return {s.n * s.od * s.oh * (last ? 1 : s.c), s.ow * (last ? s.c : 1) * window_size(s)};
 }
 
+// Rows of dx, and what one costs.
+Rows rows_of_input(const Pool& s) {
+  const bool last = s.layout == Layout::channels_last;
+  const Index windows = s.adaptive ? 1 : (window_size(s) - 1) / (s.sd * s.sh * s.sw) + 1;
+  return {s.n * s.id * s.ih * (last ? 1 : s.c), s.iw * (last ? s.c : 1) * windows};
+}
+
 // Windows of neighbouring rows overlap: many rows a chunk, as long as there are chunks enough.
 Index rows_a_chunk(const Rows& rows) {
   constexpr Index kChunks = 24;
   return std::max<Index>({1, kChunk / rows.elements, rows.count / kChunks});
+}
+
+// The pooling whose indices these may be: what matters is the stride, whatever the window.
+Pool under(const Pool& given) {
+  Pool s = given;
+  const auto stride = [](Index in, Index out) { return std::max<Index>(1, (2 * in + out - 1) / (2 * out)); };
+  s.sh = stride(s.ih, s.oh), s.sw = stride(s.iw, s.ow);
+  s.dil_h = s.dil_w = 1, s.adaptive = false;
+  return s;
+}
+
+constexpr Index kFar = Index{1} << 40;
+constexpr PoolReach kNowhere = {0, kFar, -kFar, kFar, -kFar};
+
+void merge(PoolReach& all, const PoolReach& one) {
+  all.largest = std::max(all.largest, one.largest);
+  all.first_h = std::min(all.first_h, one.first_h), all.last_h = std::max(all.last_h, one.last_h);
+  all.first_w = std::min(all.first_w, one.first_w), all.last_w = std::max(all.last_w, one.last_w);
+}
+
+// Makes the windows of s those that hold all maxima; false where gathering from them wouldn't pay.
+bool hold(Pool& s, const PoolReach& r) {
+  constexpr Index kWindows = 16;  // over one position
+  if (s.layout == Layout::channels_first || s.id * s.od != 1 || s.ih * s.iw > kLargestPlane || r.last_h < r.first_h)
+    return false;
+  s.kh = r.last_h - r.first_h + 1, s.kw = r.last_w - r.first_w + 1;
+  s.pt = -r.first_h, s.pl = -r.first_w;
+  return ((s.kh - 1) / s.sh + 1) * ((s.kw - 1) / s.sw + 1) <= kWindows;
 }
 
 // (image, channel) pairs of one chunk. In channels_last whole images, of which few are cut: neighbouring channels share
@@ -61,30 +96,49 @@ Index pairs_a_chunk(const Pool& s, Index pair_elements) {
 
 }  // namespace
 
+Index pool_scratch_floats(const Pool& s) {
+  const Index forward = 3 * s.iw + 1024, covering = 4 * (s.od + s.oh + s.od * s.oh), row = 2 * s.iw + 2 * s.ow + 64;
+  return std::max(forward, covering + 2 * ((s.ow > 1 ? s.sw : 1) + 1 + std::min(s.kw, s.ow)) + row);
+}
+
 void max_pool(const Pool& s, const float* x, float* y, std::int32_t* indices) {
   const Table& t = table();
   const Rows rows = rows_of(s);
   // Subnormals stay as they are: comparing them costs nothing, and the result is one of the inputs to the bit.
-  parallel_for(rows.count, rows_a_chunk(rows),
-               [&](Index begin, Index end) { t.max_pool_forward(s, x, y, indices, begin, end); });
+  parallel_for(rows.count, rows_a_chunk(rows), [&](Index begin, Index end) {
+    t.max_pool_forward(s, x, y, indices, scratch(Scratch::task, pool_scratch_floats(s)), begin, end);
+  });
 }
 
-void max_pool_grad(const Pool& s, const float* dy, const std::int32_t* indices, float* dx) {
+void max_pool_grad(const Pool& given, const float* dy, const std::int32_t* indices, float* dx) {
   const Table& t = table();
-  const Index plane = s.id * s.ih * s.iw, outputs = s.od * s.oh * s.ow;
-  const Index elements = s.n * s.c * outputs;
-  std::atomic<bool> outside{false};
-  parallel_for(elements, kChunk, [&](Index begin, Index end) {
-    if (t.max_pool_largest_index(indices, begin, end) >= plane) outside.store(true, std::memory_order_relaxed);
+  const Index plane = given.id * given.ih * given.iw, outputs = given.od * given.oh * given.ow;
+  Pool s = under(given);
+  PoolReach all = kNowhere;
+  std::mutex merging;
+  const Rows rows = rows_of(s);
+  parallel_for(rows.count, rows_a_chunk(rows), [&](Index begin, Index end) {
+    PoolReach reach = kNowhere;
+    t.max_pool_reach(s, indices, reach, begin, end);
+    const std::lock_guard<std::mutex> lock(merging);
+    merge(all, reach);
   });
-  if (outside.load()) {
-    const auto [lowest, highest] = std::minmax_element(indices, indices + elements);
+  if (all.largest >= plane) {
+    const auto [lowest, highest] = std::minmax_element(indices, indices + given.n * given.c * outputs);
     throw std::invalid_argument("indices must be >= 0 and < " + std::to_string(plane) + ", got " +
                                 std::to_string(*lowest) + " to " + std::to_string(*highest));
   }
-  parallel_for(s.n * s.c, pairs_a_chunk(s, plane + outputs), [&](Index begin, Index end) {
+  if (!hold(s, all)) {
+    parallel_for(s.n * s.c, pairs_a_chunk(s, plane + outputs), [&](Index begin, Index end) {
+      const FlushSubnormals flush;
+      t.max_pool_scatter_grad_input(s, dy, indices, dx, nullptr, begin, end);
+    });
+    return;
+  }
+  const Rows dx_rows = rows_of_input(s);
+  parallel_for(dx_rows.count, rows_a_chunk(dx_rows), [&](Index begin, Index end) {
     const FlushSubnormals flush;
-    t.max_pool_grad_input(s, dy, indices, dx, begin, end);
+    t.max_pool_grad_input(s, dy, indices, dx, scratch(Scratch::task, pool_scratch_floats(s)), begin, end);
   });
 }
 
@@ -93,16 +147,16 @@ void average_pool(const Pool& s, const float* x, float* y) {
   const Rows rows = rows_of(s);
   parallel_for(rows.count, rows_a_chunk(rows), [&](Index begin, Index end) {
     const FlushSubnormals flush;
-    t.average_pool_forward(s, x, y, begin, end);
+    t.average_pool_forward(s, x, y, scratch(Scratch::task, pool_scratch_floats(s)), begin, end);
   });
 }
 
 void average_pool_grad(const Pool& s, const float* dy, float* dx) {
   const Table& t = table();
-  const Index pair_elements = s.id * s.ih * s.iw + s.od * s.oh * s.ow * window_size(s);
-  parallel_for(s.n * s.c, pairs_a_chunk(s, pair_elements), [&](Index begin, Index end) {
+  const Rows rows = rows_of_input(s);
+  parallel_for(rows.count, rows_a_chunk(rows), [&](Index begin, Index end) {
     const FlushSubnormals flush;
-    t.average_pool_grad_input(s, dy, dx, scratch(Scratch::task, s.ow), begin, end);
+    t.average_pool_grad_input(s, dy, dx, scratch(Scratch::task, pool_scratch_floats(s)), begin, end);
   });
 }
 

@@ -10,6 +10,7 @@ namespace tapwise {
 
 void max_pool(const Pool&, const float* x, float* y, std::int32_t* indices);  // indices may be null
 // Throws std::invalid_argument, before anything is written, if an index isn't in the plane of an image and channel.
+Index pool_scratch_floats(const Pool&);  // of one task of the poolings
 void max_pool_grad(const Pool&, const float* dy, const std::int32_t* indices, float* dx);
 void average_pool(const Pool&, const float* x, float* y);
 void average_pool_grad(const Pool&, const float* dy, float* dx);

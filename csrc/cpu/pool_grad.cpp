@@ -1,164 +1,251 @@
-// pool_grad.cpp — the gradients of max and average pooling.
+// pool_grad.cpp — the gradients of max and average pooling, gathered: an element of dx adds the windows that hold it.
 //
-//   dy, indices                 -> dx, dy added at each maximum                    max_pool_grad_input
-//   dy                          -> dx, dy / divisor added all over each window     average_pool_grad_input
+//   dy, indices  -> dx[p] = sum of dy[o] over the outputs o with indices[o] == p                max_pool_grad_input
+//   dy           -> dx[p] = sum of dy[o] / divisor over the outputs o whose window holds p  average_pool_grad_input
 //
-// Image by image and channel by channel, so that overlapping windows add up in one order. channels_last: dx is cleared
-// row by row, just before the first output that reaches it, so that it is in the cache; all channels of a pixel are
-// done together (pixels of 256 bytes a channel vector at a time took 4 to 15 times as long).
-#include "window.h"
+// Every element is stored once, in memory order, so dx needs no clearing and may go past the caches. Windows are added
+// in order. channels_last: lanes are channels. A maximum may lie anywhere: max_pool_reach finds the window that holds
+// all of them; where that is too large, or there is depth, or channels come first, pool_scatter.cpp adds dy by indices.
+//
+// channels_first: rows of dy are added up, and lanes are every stride-th position of a row, a phase, which lie under
+// neighbouring outputs.
+#include "layout.h"
+#include "pool_rows.h"
 
 namespace tapwise::ISA {
 namespace {
 
-// Positions of one image, channels [c0, c1) of `channels`: cleared in order, as far as they are needed.
-struct Cleared {
-  float* dx;
-  Index channels, c0, c1;
-  Index end = 0;
+// What a window adds to a position, alone or among windows of one divisor, whose sum is scaled: its dy where the
+// maximum was there.
+struct Maxima {
+  const float* dy;
+  const std::int32_t* indices;
 
-  TAPWISE_INLINE void up_to(Index position) {
-    if (c1 - c0 == channels) {
-      for (Index i = end * channels; i < position * channels; ++i) dx[i] = 0;
-    } else {
-      for (Index p = end; p < position; ++p)
-        for (Index c = c0; c < c1; ++c) dx[p * channels + c] = 0;
-    }
-    end = most(end, position);
+  TAPWISE_INLINE Vec at(Index i, Index count, IntVec position) const {
+    const Vec d = load_part(dy + i, count);
+    return load_part(indices + i, count) == position ? d : Vec{};
   }
+  TAPWISE_INLINE Vec alone(Index i, Index count, IntVec position, Vec) const { return at(i, count, position); }
+  TAPWISE_INLINE Vec scaled(Vec sum, Vec) const { return sum; }
 };
 
-// The largest index of a row of outputs.
-Index largest(const std::int32_t* indices, Index pixels, Index channels, Index c0, Index c1) {
-  std::int32_t found = 0;
-  const bool all = c1 - c0 == channels;
-  const Index rows = all ? 1 : pixels, columns = all ? pixels * channels : c1 - c0;
-  for (Index r = 0; r < rows; ++r)
-    for (Index i = 0; i < columns; ++i) found = most(found, indices[r * channels + c0 + i]);
-  return found;
-}
+// Its dy by the divisor. A product is never added to a sum: where that is one instruction its bits are others.
+struct Shares {
+  const float* dy;
 
-// The channels of one output. Nothing overlaps: the compiler may load ahead of its stores.
-TAPWISE_INLINE void add_pixel(const float* __restrict dy, const std::int32_t* __restrict indices, float* __restrict dx,
-                              Index channels, Index c0, Index c1) {
-  _Pragma("GCC unroll 4") for (Index c = c0; c < c1; ++c) dx[indices[c] * channels + c] += dy[c];
-}
-
-void add_maxima_last(const Pool& s, const float* dy, const std::int32_t* indices, float* dx, Index c0, Index c1) {
-  Cleared cleared = {dx, s.c, c0, c1};
-  for (Index row = 0; row < s.od * s.oh; ++row) {
-    cleared.up_to(largest(indices, s.ow, s.c, c0, c1) + 1);
-    for (Index o = 0; o < s.ow; ++o, dy += s.c, indices += s.c) add_pixel(dy, indices, dx, s.c, c0, c1);
+  TAPWISE_INLINE Vec at(Index i, Index count, IntVec) const { return load_part(dy + i, count); }
+  TAPWISE_INLINE Vec alone(Index i, Index count, IntVec, Vec divisor) const {
+    return load_part(dy + i, count) / divisor;
   }
-  cleared.up_to(s.id * s.ih * s.iw);
+  TAPWISE_INLINE Vec scaled(Vec sum, Vec weight) const { return sum * weight; }
+};
+
+// A row of outputs whose windows hold a row of dx: its number over depths and heights, and the axes' divisor.
+struct Covering {
+  Index row, divisor;
+};
+
+// Of outputs along an axis those that hold a position, in order: their number and their windows' divisor.
+TAPWISE_INLINE Index holding(const PoolAxis& a, Index i, Covering* found) {
+  const Outputs all = covering(a, i);
+  Index count = 0;
+  for (Index o = all.first; o < all.last; ++o) {
+    const Window w = window(a, o);
+    if (holds(w, i)) found[count++] = {o, w.divisor};
+  }
+  return count;
 }
 
-void add_maxima_first(Index plane, Index outputs, const float* dy, const std::int32_t* indices, float* dx) {
-  for (Index i = 0; i < plane; ++i) dx[i] = 0;
-  for (Index o = 0; o < outputs; ++o) dx[indices[o]] += dy[o];
+TAPWISE_INLINE float weight_of(Index rows, Index columns) {
+  return 1.0f / static_cast<float>(rows * columns);
 }
 
-void spread_last(const Pool& s, const float* dy, float* dx, Index c0, Index c1) {
-  const PoolAxis axis_of_d = axis_d(s), axis_of_h = axis_h(s), axis_of_w = axis_w(s);
-  Cleared cleared = {dx, s.c, c0, c1};
-  for (Index row = 0; row < s.od * s.oh; ++row) {
-    const Window d = window(axis_of_d, row / s.oh), h = window(axis_of_h, row % s.oh);
-    cleared.up_to(((least(d.last, s.id) - 1) * s.ih + least(h.last, s.ih)) * s.iw);
-    for (Index o = 0; o < s.ow; ++o, dy += s.c) {
-      const Window w = window(axis_of_w, o);
-      const float divisor = static_cast<float>(d.divisor * h.divisor * w.divisor);
-      for_each_vector(c0, c1, [&](Index c, Index count) {
-        const Vec share = load_part(dy + c, count) / divisor;
-        for (Index i = d.first; i < d.last; i += d.step)
-          for (Index j = h.first; j < h.last; j += h.step)
-            for (Index k = w.first; k < w.last; k += w.step) {
-              float* to = dx + ((i * s.ih + j) * s.iw + k) * s.c + c;
-              store_part(to, load_part(to, count) + share, count);
-            }
-      });
+// One pixel under kRows x kColumns windows of one weight; at[r] is the first one's first channel.
+template <int kRows, int kColumns, class From>
+TAPWISE_INLINE void gather_pixel(const From& from, const Index* at, Index c, Index position, float weight, float* dx,
+                                 bool streams) {
+  const IntVec p = IntVec{} + static_cast<std::int32_t>(position);
+  const Vec w = splat(weight);
+  for_each_vector(0, c, [&](Index v, Index count) {
+    Vec sum{};
+    TAPWISE_UNROLL for (int r = 0; r < kRows; ++r) {
+      TAPWISE_UNROLL for (int o = 0; o < kColumns; ++o) sum += from.at(at[r] + o * c + v, count, p);
+    }
+    put(dx + v, from.scaled(sum, w), count, streams);
+  });
+}
+
+// One pixel under any windows.
+template <class From>
+void gather_any(const Pool& s, const From& from, const Covering* rows, Index count, const Outputs& columns, Index k,
+                Index dy, Index position, float* dx) {
+  const PoolAxis axis = axis_w(s);
+  const IntVec p = IntVec{} + static_cast<std::int32_t>(position);
+  for_each_vector(0, s.c, [&](Index v, Index lanes) {
+    Vec sum{};
+    for (Index r = 0; r < count; ++r)
+      for (Index o = columns.first; o < columns.last; ++o) {
+        const Window w = window(axis, o);
+        if (!holds(w, k)) continue;
+        const Vec divisor = splat(static_cast<float>(rows[r].divisor * w.divisor));
+        sum += from.alone(dy + (rows[r].row * s.ow + o) * s.c + v, lanes, p, divisor);
+      }
+    store_part(dx + v, sum, lanes);
+  });
+}
+
+template <class From>
+void gather_row_last(const Pool& s, const From& from, const Covering* rows, Index count, Index dy, Index position,
+                     float* dx, bool streams) {
+  const PoolAxis axis = axis_w(s);
+  const Outputs whole = interior(axis);
+  bool alike = s.dil_w == 1 && (count == 1 || count == 2);
+  for (Index r = 1; r < count; ++r) alike = alike && rows[r].divisor == rows[0].divisor;
+  const float weight = count ? weight_of(rows[0].divisor, s.kw) : 0;
+  for (Index k = 0; k < s.iw; ++k, dx += s.c) {
+    const Outputs columns = covering(axis, k);
+    const Index wide = columns.last - columns.first;
+    if (!alike || columns.first < whole.first || columns.last > whole.last || wide < 1 || wide > 2) {
+      gather_any(s, from, rows, count, columns, k, dy, position + k, dx);
+      continue;
+    }
+    const Index at[] = {dy + (rows[0].row * s.ow + columns.first) * s.c,
+                        dy + (rows[count - 1].row * s.ow + columns.first) * s.c};
+    if (count == 1 && wide == 1) gather_pixel<1, 1>(from, at, s.c, position + k, weight, dx, streams);
+    if (count == 1 && wide == 2) gather_pixel<1, 2>(from, at, s.c, position + k, weight, dx, streams);
+    if (count == 2 && wide == 1) gather_pixel<2, 1>(from, at, s.c, position + k, weight, dx, streams);
+    if (count == 2 && wide == 2) gather_pixel<2, 2>(from, at, s.c, position + k, weight, dx, streams);
+  }
+}
+
+// A row of dx from padded shares, in phases.
+template <int kStride>
+void gather_row_first(const Phases& phases, const float* shares, Index iw, float* dx, bool streams) {
+  const Index stride = kStride ? kStride : phases.stride;
+  const auto sum_at = [&](Index m, Index phase) {
+    Vec sum = {};
+    for (Index i = phases.first[phase]; i < phases.first[phase + 1]; ++i) sum += load(shares + m + phases.offset[i]);
+    return sum;
+  };
+  for (Index m = 0; m * stride < iw; m += kLanes) {
+    float* const to = dx + m * stride;
+    const Index left = iw - m * stride;
+    if (kStride == 1) {
+      put(to, sum_at(m, 0), least<Index>(kLanes, left), streams);
+    } else if (kStride == 2) {
+      const Vec even = sum_at(m, 0), odd = sum_at(m, 1);
+      put(to, interleave_low(even, odd), least<Index>(kLanes, left), streams);
+      if (left > kLanes) put(to + kLanes, interleave_high(even, odd), least<Index>(kLanes, left - kLanes), streams);
+    } else {
+      for (Index phase = 0; phase < stride; ++phase) {
+        const Vec sum = sum_at(m, phase);
+        for (Index lane = 0; lane < kLanes && lane * stride + phase < left; ++lane)
+          to[lane * stride + phase] = sum[lane];
+      }
     }
   }
-  cleared.up_to(s.id * s.ih * s.iw);
 }
 
-// Adds a row of outputs, already divided, to one row of dx.
-void spread_row(const PoolAxis& a, const float* shares, float* dx) {
-  if (a.adaptive || a.k > a.out) {  // output by output: windows long enough for vectors, or of several sizes
-    for (Index o = 0; o < a.out; ++o) {
-      const Window w = window(a, o);
-      const Vec share = splat(shares[o]);
-      if (w.step == 1)
-        for_each_vector(w.first, w.last,
-                        [&](Index i, Index count) { store_part(dx + i, load_part(dx + i, count) + share, count); });
-      else
-        for (Index i = w.first; i < w.last; i += w.step) dx[i] += shares[o];
+// shares[o] = the sum of the rows' dy / divisor; of kRows rows whose windows have one divisor, or of `count` rows.
+template <int kRows>
+void add_shares(const Pool& s, const Outputs& whole, const Covering* rows, Index count, const float* dy,
+                float* shares) {
+  const auto one_by_one = [&](Index first, Index last) {
+    for (Index o = first; o < last; ++o) {
+      const Index columns = window(axis_w(s), o).divisor;
+      shares[o] = 0;
+      for (Index r = 0; r < count; ++r)
+        shares[o] += dy[rows[r].row * s.ow + o] / static_cast<float>(rows[r].divisor * columns);
     }
-    return;
-  }
-  for (Index t = 0; t < a.k; ++t) {  // tap by tap: one order of additions for any number of lanes
-    const Outputs o = touching(a, t);
-    const Index offset = t * a.dilation - a.before;
-    if (a.stride == 1)
-      for_each_vector(o.first, o.last, [&](Index i, Index count) {
-        float* to = dx + i + offset;
-        store_part(to, load_part(to, count) + load_part(shares + i, count), count);
-      });
-    else
-      for (Index i = o.first; i < o.last; ++i) dx[i * a.stride + offset] += shares[i];
+  };
+  if (whole.first > 0) one_by_one(0, whole.first);
+  const Vec weight = splat(kRows ? weight_of(rows[0].divisor, s.kw) : 0);
+  for_each_vector(whole.first, whole.last, [&](Index o, Index lanes) {
+    Vec sum{};
+    if constexpr (kRows > 0) {
+      TAPWISE_UNROLL for (int r = 0; r < kRows; ++r) sum += load_part(dy + rows[r].row * s.ow + o, lanes);
+      sum *= weight;
+    } else {
+      for (Index r = 0; r < count; ++r)
+        sum += load_part(dy + rows[r].row * s.ow + o, lanes) / static_cast<float>(rows[r].divisor * s.kw);
+    }
+    store_part(shares + o, sum, lanes);
+  });
+  if (whole.last < s.ow) one_by_one(whole.last, s.ow);
+}
+
+// A row of dx position by position: for windows of several sizes, or so large that a position lies in most of them.
+void spread_row(const PoolAxis& axis, const float* shares, float* dx) {
+  for (Index k = 0; k < axis.in; ++k) {
+    const Outputs columns = covering(axis, k);
+    float sum = 0;
+    for (Index o = columns.first; o < columns.last; ++o)
+      if (axis.adaptive || holds(window(axis, o), k)) sum += shares[o];
+    dx[k] = sum;
   }
 }
 
-void spread_first(const Pool& s, const float* dy, float* dx, float* shares) {
-  const PoolAxis axis_of_d = axis_d(s), axis_of_h = axis_h(s), axis_of_w = axis_w(s);
-  const Outputs whole = interior(axis_of_w);
-  for (Index o = 0; o < s.od * s.oh; ++o, dy += s.ow) {
-    const Window d = window(axis_of_d, o / s.oh), h = window(axis_of_h, o % s.oh);
-    const Index rows = d.divisor * h.divisor;
-    const auto one_by_one = [&](Index first, Index last) {
-      for (Index i = first; i < last; ++i) shares[i] = dy[i] / static_cast<float>(rows * window(axis_of_w, i).divisor);
-    };
-    one_by_one(0, whole.first);
-    for_each_vector(whole.first, whole.last, [&](Index i, Index count) {
-      store_part(shares + i, load_part(dy + i, count) / static_cast<float>(rows * s.kw), count);
-    });
-    one_by_one(whole.last, s.ow);
-    for (Index i = d.first; i < d.last; i += d.step)
-      for (Index j = h.first; j < h.last; j += h.step) spread_row(axis_of_w, shares, dx + (i * s.ih + j) * s.iw);
-  }
+// Calls visit(rows of outputs, their number, first output, position, element of dx) for every row of dx.
+template <class Visit>
+TAPWISE_INLINE void for_each_dx_row(const Pool& s, float* scratch, Index begin, Index end, const Visit& visit) {
+  const PoolAxis axis_of_d = axis_d(s), axis_of_h = axis_h(s);
+  const Index lanes = s.layout == Layout::channels_last ? s.c : 1, outputs = s.od * s.oh * s.ow * lanes;
+  Covering* const depths = reinterpret_cast<Covering*>(scratch);
+  Covering* const heights = depths + s.od;
+  Covering* const rows = heights + s.oh;
+  for_each_row(s.ih, begin, end, [&](Index plane, Index first, Index last) {
+    const Index i = plane % s.id, y = plane / s.id * outputs, deep = holding(axis_of_d, i, depths);
+    for (Index j = first; j < last; ++j) {
+      const Index high = holding(axis_of_h, j, heights);
+      for (Index d = 0; d < deep; ++d)
+        for (Index h = 0; h < high; ++h)
+          rows[d * high + h] = {depths[d].row * s.oh + heights[h].row, depths[d].divisor * heights[h].divisor};
+      visit(rows, deep * high, y, (i * s.ih + j) * s.iw, (plane * s.ih + j) * s.iw * lanes);
+    }
+  });
+}
+
+Index covering_floats(const Pool& s) {
+  return (s.od + s.oh + s.od * s.oh) * static_cast<Index>(sizeof(Covering) / sizeof(float));
 }
 
 }  // namespace
 
-void max_pool_grad_input(const Pool& s, const float* dy, const std::int32_t* indices, float* dx, Index begin,
-                         Index end) {
-  const Index plane = s.id * s.ih * s.iw, outputs = s.od * s.oh * s.ow;
-  for_each_row(s.c, begin, end, [&](Index image, Index c0, Index c1) {
-    const Index x = image * s.c * plane, y = image * s.c * outputs;
-    if (s.layout == Layout::channels_last)
-      add_maxima_last(s, dy + y, indices + y, dx + x, c0, c1);
-    else
-      for (Index c = c0; c < c1; ++c)
-        add_maxima_first(plane, outputs, dy + y + c * outputs, indices + y + c * outputs, dx + x + c * plane);
+void max_pool_grad_input(const Pool& s, const float* dy, const std::int32_t* indices, float* dx, float* scratch,
+                         Index begin, Index end) {
+  const bool streams = streams_to(s, s.layout == Layout::channels_last ? s.c : s.iw, dx);
+  const Maxima from = {dy, indices};
+  for_each_dx_row(s, scratch, begin, end, [&](Covering* rows, Index count, Index y, Index position, Index x) {
+    gather_row_last(s, from, rows, count, y, position, dx + x, streams);
   });
-}
-
-std::uint32_t max_pool_largest_index(const std::int32_t* indices, Index begin, Index end) {
-  std::uint32_t found = 0;
-  for (Index i = begin; i < end; ++i) found = most(found, static_cast<std::uint32_t>(indices[i]));
-  return found;
+  if (streams) stream_end();
 }
 
 void average_pool_grad_input(const Pool& s, const float* dy, float* dx, float* scratch, Index begin, Index end) {
-  const Index plane = s.id * s.ih * s.iw, outputs = s.od * s.oh * s.ow;
-  for_each_row(s.c, begin, end, [&](Index image, Index c0, Index c1) {
-    const Index x = image * s.c * plane, y = image * s.c * outputs;
-    if (s.layout == Layout::channels_last) return spread_last(s, dy + y, dx + x, c0, c1);
-    for (Index c = c0; c < c1; ++c) {
-      float* const to = dx + x + c * plane;
-      for (Index i = 0; i < plane; ++i) to[i] = 0;
-      spread_first(s, dy + y + c * outputs, to, scratch);
-    }
-  });
+  const bool streams = streams_to(s, s.layout == Layout::channels_last ? s.c : s.iw, dx);
+  if (s.layout == Layout::channels_last) {
+    const Shares from = {dy};
+    for_each_dx_row(s, scratch, begin, end, [&](Covering* rows, Index count, Index y, Index position, Index x) {
+      gather_row_last(s, from, rows, count, y, position, dx + x, streams);
+    });
+  } else {
+    const bool phased = !s.adaptive && s.ow >= s.kw && s.ow > 1;
+    const PoolAxis axis = axis_w(s);
+    const Outputs whole = interior(axis);
+    const Phases phases(phased ? axis : PoolAxis{s.iw, s.ow, 1, 1, 1, 0, 0, false, false},
+                        scratch + covering_floats(s));
+    float* const shares = scratch + covering_floats(s) + phases.floats + phases.before;
+    clear(shares - phases.before, phases.row);
+    for_each_dx_row(s, scratch, begin, end, [&](Covering* rows, Index count, Index y, Index, Index x) {
+      const bool alike = count == 2 && rows[0].divisor == rows[1].divisor;
+      const auto add = count == 1 ? add_shares<1> : alike ? add_shares<2> : add_shares<0>;
+      add(s, whole, rows, count, dy + y, shares);
+      if (!phased) return spread_row(axis, shares, dx + x);
+      const auto gather = s.sw == 1 ? gather_row_first<1> : s.sw == 2 ? gather_row_first<2> : gather_row_first<0>;
+      gather(phases, shares, s.iw, dx + x, streams);
+    });
+  }
+  if (streams) stream_end();
 }
 
 }  // namespace tapwise::ISA

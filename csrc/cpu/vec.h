@@ -95,6 +95,13 @@ TAPWISE_INLINE void store_part(std::int32_t* p, IntVec v, Index count) {
 }
 #endif
 
+TAPWISE_INLINE IntVec load(const std::int32_t* p) {
+  return *reinterpret_cast<const UnalignedIntVec*>(p);
+}
+TAPWISE_INLINE IntVec load_part(const std::int32_t* p, Index count) {
+  return reinterpret_cast<IntVec>(load_part(reinterpret_cast<const float*>(p), count));
+}
+
 // Past the caches; p as NumPy aligns it, to 16 bytes. stream_end() makes what was stored visible to other threads.
 #if defined(__SSE2__)
 TAPWISE_INLINE void stream(float* p, Vec v) {
@@ -131,6 +138,18 @@ TAPWISE_INLINE Vec shuffle(Vec a, Vec b, IntVec from) {
 #endif
 }
 
+// Lanes 0, 2, 4, ... of a and b, one behind the other; and 1, 3, 5, ...
+TAPWISE_INLINE Vec evens(Vec a, Vec b) {
+  IntVec from{};
+  TAPWISE_UNROLL for (int i = 0; i < kLanes; ++i) from[i] = 2 * i;
+  return shuffle(a, b, from);
+}
+TAPWISE_INLINE Vec odds(Vec a, Vec b) {
+  IntVec from{};
+  TAPWISE_UNROLL for (int i = 0; i < kLanes; ++i) from[i] = 2 * i + 1;
+  return shuffle(a, b, from);
+}
+
 // v[from[0]], v[from[1]], ...; every number is in [0, kLanes).
 TAPWISE_INLINE Vec permute(Vec v, IntVec from) {
 #if !defined(__clang__)
@@ -144,6 +163,18 @@ TAPWISE_INLINE Vec permute(Vec v, IntVec from) {
   TAPWISE_UNROLL for (int i = 0; i < kLanes; ++i) result[i] = v[from[i]];
   return result;
 #endif
+}
+
+// a[0], b[0], a[1], b[1], ...: the first kLanes of them, and the others.
+TAPWISE_INLINE Vec interleave_low(Vec a, Vec b) {
+  IntVec from{};
+  TAPWISE_UNROLL for (int i = 0; i < kLanes; ++i) from[i] = i / 2 + i % 2 * kLanes;
+  return shuffle(a, b, from);
+}
+TAPWISE_INLINE Vec interleave_high(Vec a, Vec b) {
+  IntVec from{};
+  TAPWISE_UNROLL for (int i = 0; i < kLanes; ++i) from[i] = kLanes / 2 + i / 2 + i % 2 * kLanes;
+  return shuffle(a, b, from);
 }
 
 // As load_part, with `otherwise` in the other lanes.
@@ -167,6 +198,41 @@ TAPWISE_INLINE void for_each_row(Index columns, Index begin, Index end, const Vi
     begin += columns - first;
   }
 }
+
+// a > b ? a : b, and a < b ? a : b: b where they are equal or one is NaN.
+#if defined(__AVX512F__)
+TAPWISE_INLINE Vec greater(Vec a, Vec b) {
+  return _mm512_maskz_max_ps(0xffff, a, b);  // the plain one warns in gcc 12
+}
+TAPWISE_INLINE Vec lesser(Vec a, Vec b) {
+  return _mm512_maskz_min_ps(0xffff, a, b);
+}
+TAPWISE_INLINE bool any_nan(Vec v) {
+  return _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q) != 0;
+}
+#elif defined(__AVX2__)
+TAPWISE_INLINE Vec greater(Vec a, Vec b) {
+  return _mm256_max_ps(a, b);
+}
+TAPWISE_INLINE Vec lesser(Vec a, Vec b) {
+  return _mm256_min_ps(a, b);
+}
+TAPWISE_INLINE bool any_nan(Vec v) {
+  return _mm256_movemask_ps(_mm256_cmp_ps(v, v, _CMP_UNORD_Q)) != 0;
+}
+#else
+TAPWISE_INLINE Vec greater(Vec a, Vec b) {
+  return a > b ? a : b;
+}
+TAPWISE_INLINE Vec lesser(Vec a, Vec b) {
+  return a < b ? a : b;
+}
+TAPWISE_INLINE bool any_nan(Vec v) {
+  bool found = false;
+  for (int i = 0; i < kLanes; ++i) found = found || v[i] != v[i];
+  return found;
+}
+#endif
 
 // Keeps NaN: of two operands of which one is NaN, x86's maximum is the second.
 TAPWISE_INLINE Vec relu(Vec x) {

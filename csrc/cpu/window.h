@@ -27,10 +27,10 @@ TAPWISE_INLINE PoolAxis axis_w(const Pool& s) {
   return {s.iw, s.ow, s.kw, s.sw, s.dil_w, s.pl, s.pr, s.count_include_pad, s.adaptive};
 }
 
-// At least 0. Most dilations are 1, and a division costs more than a window's additions.
+// At least 0. Most dilations are 1 and most strides 1 or 2, and a division costs more than a window's additions.
 TAPWISE_INLINE Index ceil_over(Index a, Index b) {
   if (a <= 0) return 0;
-  return b == 1 ? a : (a + b - 1) / b;
+  return b == 1 ? a : b == 2 ? (a + 1) >> 1 : (a + b - 1) / b;
 }
 
 // Positions first, first + step, ... below last.
@@ -59,6 +59,18 @@ TAPWISE_INLINE Outputs touching(const PoolAxis& a, Index t) {
   const Index offset = t * a.dilation - a.before;
   const Index last = least(a.out, ceil_over(a.in - offset, a.stride));
   return {least(last, ceil_over(-offset, a.stride)), last};
+}
+
+// The outputs whose windows span position i; of a dilated one they may step over it.
+TAPWISE_INLINE Outputs covering(const PoolAxis& a, Index i) {
+  if (a.adaptive) return {i * a.out / a.in, ceil_over((i + 1) * a.out, a.in)};
+  const Index last = least(a.out, ceil_over(i + a.before + 1, a.stride));
+  return {least(last, ceil_over(i + a.before - (a.k - 1) * a.dilation, a.stride)), last};
+}
+
+// Whether a window that spans position i holds it.
+TAPWISE_INLINE bool holds(const Window& w, Index i) {
+  return w.step == 1 || (i - w.first) % w.step == 0;
 }
 
 // The outputs whose whole window lies in the input; none for an adaptive one, where windows differ in size.

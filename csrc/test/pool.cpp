@@ -160,24 +160,45 @@ struct Wants {
   }
 };
 
+// The gradient of a maximum by random indices, which it fills in.
+std::vector<Want> scattered(const Pool& s, const Array<float>& dy, Array<std::int32_t>& indices, Random& random) {
+  const Index in = s.id * s.ih * s.iw, out = s.od * s.oh * s.ow;
+  std::vector<Sum> sums(static_cast<std::size_t>(s.n * s.c * in));
+  for (Index i = 0; i < dy.size(); ++i) {
+    indices[i] = static_cast<std::int32_t>(random.between(0, in - 1));
+    const bool last = s.layout == Layout::channels_last;
+    const Index image = i / (s.c * out), c = last ? i % s.c : i / out % s.c;
+    const Index at = image * s.c * in + (last ? indices[i] * s.c + c : c * in + indices[i]);
+    sums[static_cast<std::size_t>(at)].add(dy[i]);
+  }
+  std::vector<Want> want;
+  for (const Sum& sum : sums) want.push_back({sum.value, sum.bound()});
+  return want;
+}
+
 void check_geometry(const Options& options, const Geometry& g, Layout layout, Values values, Random& random) {
   const Pool s = pool_of(g, layout);
   const Array<float> x = random_array(s.n * s.c * s.id * s.ih * s.iw, values, random);
   const Array<float> dy = random_array(s.n * s.c * s.od * s.oh * s.ow, values, random);
   const Wants want(g, s, x, dy);
+  const ScratchUsed used = {.task = pool_scratch_floats(s)};
+  Array<std::int32_t> anywhere(dy.size());  // not in the output's window
+  const std::vector<Want> anywhere_dx = scattered(s, dy, anywhere, random);
   const bool last = layout == Layout::channels_last;
   for_each_level(options, [&](const Table& t) {
     const std::string what =
         std::string(t.isa) + " pool of " + g.name + (last ? "" : ", channels first") + ", " + name_of(values) + ": ";
-    check_call(what + "max", want.largest, {}, [&](float* y) { max_pool(s, x.data(), y, nullptr); });
+    check_call(what + "max", want.largest, used, [&](float* y) { max_pool(s, x.data(), y, nullptr); });
     Array<std::int32_t> indices(dy.size());
-    check_call(what + "max beside indices", want.largest, {},
+    check_call(what + "max beside indices", want.largest, used,
                [&](float* y) { max_pool(s, x.data(), y, indices.data()); });
     check(indices.same_bits(want.indices) && indices.fences_intact(), what + "indices");
-    check_call(what + "gradient of max", want.largest_dx, {},
+    check_call(what + "gradient of max", want.largest_dx, used,
                [&](float* dx) { max_pool_grad(s, dy.data(), want.indices.data(), dx); });
-    check_call(what + "average", want.mean, {}, [&](float* y) { average_pool(s, x.data(), y); });
-    check_call(what + "gradient of average", want.mean_dx, {.task = s.ow},
+    check_call(what + "gradient of any indices", anywhere_dx, used,
+               [&](float* dx) { max_pool_grad(s, dy.data(), anywhere.data(), dx); });
+    check_call(what + "average", want.mean, used, [&](float* y) { average_pool(s, x.data(), y); });
+    check_call(what + "gradient of average", want.mean_dx, used,
                [&](float* dx) { average_pool_grad(s, dy.data(), dx); });
   });
 }
