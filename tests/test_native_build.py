@@ -99,20 +99,28 @@ def functions(path, name):
             yield [(int(address, 16), instruction) for address, instruction in lines]
 
 
-@pytest.mark.parametrize(("isa", "tile"), [("avx2", 6 * 2), ("avx512", 14 * 2)])
-def test_inner_loops_do_not_spill(build, isa, tile):
-    """Loops of gemm.cpp that do more multiply-adds than one channel of the largest tile has never touch the stack."""
+@pytest.mark.parametrize(
+    ("isa", "source", "product", "tile"),
+    [
+        ("avx2", "gemm", "vfmadd", 6 * 2),
+        ("avx512", "gemm", "vfmadd", 14 * 2),
+        ("avx512_bf16", "bf16", "vdpbf16ps", 14 * 2),
+        ("avx512_bf16", "int8", "vpdpbusd", 14 * 2),
+    ],
+)
+def test_inner_loops_do_not_spill(build, isa, source, product, tile):
+    """Loops that do more multiply-adds than one channel (or word) of the largest tile has never touch the stack."""
     need("objdump", "binutils")
-    path = build() / f"CMakeFiles/cpu_{isa}.dir/csrc/cpu/gemm.cpp.o"
+    path = build() / f"CMakeFiles/cpu_{isa}.dir/csrc/cpu/{source}.cpp.o"
     if not path.exists():
         pytest.skip(f"{isa} is not of this architecture: run it on x86-64")
     most = 0
-    for code in functions(path, "gemm_tile|gemm_run"):
+    for code in functions(path, "gemm_tile|gemm_run|word_tile"):
         has_frame = any(re.match(r"mov\s+%rsp,%rbp", instruction) for _, instruction in code)
         stack = r"\(%r[sb]p" if has_frame else r"\(%rsp"
         for loop in innermost_loops(code):
-            products = sum(instruction.startswith("vfmadd") for instruction in loop)
+            products = sum(instruction.startswith(product) for instruction in loop)
             most = max(most, products)
             if products > tile:
                 assert [instruction for instruction in loop if re.search(stack, instruction)] == []
-    assert most == 2 * tile, "the loop takes two channels a round"
+    assert most == 2 * tile, "the loop takes two channels, or words, a round"

@@ -37,7 +37,7 @@ def as_array(x: Any, name: str) -> Array:
 
 def is_bfloat16(dtype: Any) -> bool:
     """ml_dtypes' type, which this package never imports: whoever has such an array did."""
-    return getattr(dtype, "kind", "") == "V" and dtype.name == "bfloat16"
+    return getattr(dtype, "kind", "") == "V" and dtype.type.__name__ == "bfloat16"  # dtype.name takes 1 us
 
 
 def refuse_dtype(name: str, dtype: DType, *wanted: DType) -> None:

@@ -1,5 +1,6 @@
 """Convolution of bfloat16 and of int8: forward, by the direct method, on packed or plain weights."""
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -109,17 +110,23 @@ def output_scale(x_scale: float, w_scale: Any, y_scale: float, co: int) -> Array
     scales = w_scale if type(w_scale) is np.ndarray and w_scale.dtype == FLOAT32 else np.asarray(w_scale, np.float32)
     if scales.shape not in ((), (co,)):
         raise ValueError(f"w_scale must be a number or have shape {(co,)}, got shape {scales.shape}")
-    x32, y32 = np.float32(number(x_scale, "x_scale", 0.0)), np.float32(number(y_scale, "y_scale", 0.0))
+    return checked_scale(number(x_scale, "x_scale", 0.0), scales.tobytes(), number(y_scale, "y_scale", 0.0), co)
+
+
+@lru_cache(maxsize=256)  # by value: a layer is called with the same scales again and again
+def checked_scale(x_scale: float, w_scale: bytes, y_scale: float, co: int) -> Array:
+    x32, scales, y32 = np.float32(x_scale), np.frombuffer(w_scale, FLOAT32), np.float32(y_scale)
     if x32 == 0 or y32 == 0 or not (scales.min() > 0 and scales.max() < np.inf):
         for name, values in (("x_scale", x32), ("w_scale", scales), ("y_scale", y32)):
             if not np.all((values > 0) & np.isfinite(values)):
-                raise ValueError(f"{name} must be > 0 and finite in float32, got {values}")
+                raise ValueError(f"{name} must be > 0 and finite in float32, got {values.squeeze()}")
     with np.errstate(over="ignore", under="ignore"):
         scale: Array = x32 * scales / y32
     if scale.shape != (co,):
-        scale = np.full(co, scale, FLOAT32)
+        scale = np.full(co, scale[0], FLOAT32)
     if not scale.max() < np.inf:
         raise ValueError(f"x_scale * w_scale / y_scale must be finite in float32, got {scale.max()}")
+    scale.flags.writeable = False
     return scale
 
 
