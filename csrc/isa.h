@@ -2,6 +2,7 @@
 #pragma once
 
 #include "kernels.h"
+#include "nn_kernels.h"
 
 namespace tapwise {
 

@@ -1,4 +1,4 @@
-// kernels.h — the types of the kernels in kernels.inc.
+// kernels.h — the types of the kernels in kernels.inc, with nn_kernels.h.
 //
 // A kernel takes sizes, pointers, scratch of the size that the plan states, and a range [begin, end) of the work; it
 // never threads, allocates or throws. Ranges that don't overlap may run at once.
@@ -80,9 +80,6 @@ using WinogradInput = void(const Conv&, const Tiling&, Index round, const float*
 using WinogradOutput = void(const Conv&, const Tiling&, const Epilogue&, Index round, const float* v,
                             const float* packed, float* y, float* scratch, Index begin, Index end);
 
-// dy as (outer, channels, inner); db (channels,). Range: channels.
-using ConvGradBias = void(Index outer, Index channels, Index inner, const float* dy, float* db, Index begin, Index end);
-
 // Range: rows of y: (image, od, oh), and for channels_first (image, channel, od, oh). indices may be null.
 using MaxPoolForward = void(const Pool&, const float* x, float* y, std::int32_t* indices, float* scratch, Index begin,
                             Index end);
@@ -101,39 +98,6 @@ using MaxPoolReach = void(const Pool&, const std::int32_t* indices, PoolReach&, 
 using MaxPoolGrad = void(const Pool&, const float* dy, const std::int32_t* indices, float* dx, float* scratch,
                          Index begin, Index end);
 using AveragePoolGrad = void(const Pool&, const float* dy, float* dx, float* scratch, Index begin, Index end);
-
-// Range: elements.
-using ActivationForward = void(Activation, float alpha, const float* x, float* y, Index begin, Index end);
-using ActivationGrad = void(Activation, float alpha, const float* dy, const float* y, const float* x, float* dx,
-                            Index begin, Index end);
-// Keeps an element whose hash is at least `dropped`, of 2^32.
-using DropoutForward = void(const float* x, float* y, std::uint32_t dropped, float scale, std::uint64_t seed,
-                            Index begin, Index end);
-using SgdUpdate = void(float* w, const float* dw, float* velocity, float learning_rate, float momentum, bool nesterov,
-                       Index begin, Index end);
-// rate_1, rate_2 are 1 - beta_1, 1 - beta_2.
-using AdamUpdate = void(float* w, const float* dw, float* m, float* v, float step_size, float rate_1, float rate_2,
-                        float epsilon, Index begin, Index end);
-
-// Range: rows of (rows, classes). labels or targets is null: class numbers, or a distribution a row.
-using SoftmaxForward = void(Index classes, const float* x, float* y, Index begin, Index end);
-using SoftmaxGrad = void(Index classes, const float* dy, const float* y, float* dx, Index begin, Index end);
-using CrossEntropyForward = void(Index classes, const float* logits, const std::int32_t* labels, const float* targets,
-                                 float* loss, Index begin, Index end);
-using CrossEntropyGrad = void(Index classes, const float* logits, const std::int32_t* labels, const float* targets,
-                              const float* scale, float* dlogits, Index begin, Index end);
-
-// sums (chunks, 2, channels) in float64: of x - x0 and (x - x0)^2, where x0 is the channel's first value, or of dy and
-// dy * (x - mean). Range: (chunk, channel) pairs.
-using NormStatistics = void(const Norm&, const float* x, double* sums, Index begin, Index end);
-using NormGradSums = void(const Norm&, const float* dy, const float* x, const float* mean, double* sums, Index begin,
-                          Index end);
-// y = (x - mean) * scale + beta, per channel. Range: (outer, channel) pairs.
-using NormForward = void(const Norm&, const float* x, const float* mean, const float* scale, const float* beta,
-                         float* y, Index begin, Index end);
-// dx = scale * (dy - dy_mean - (x - mean) * slope), per channel. Range: (outer, channel) pairs.
-using NormGradInput = void(const Norm&, const float* dy, const float* x, const float* mean, const float* scale,
-                           const float* dy_mean, const float* slope, float* dx, Index begin, Index end);
 
 // How a convolution of bfloat16 or int8 is cut into tasks; made by low_precision.cpp. Pixels are read as 32-bit words
 // of neighbouring channels: in place, or from a task's copy that holds zeros (int8: zero points) for padding.

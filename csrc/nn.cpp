@@ -6,25 +6,12 @@
 #include <stdexcept>
 #include <string>
 
+#include "chunks.h"
 #include "isa.h"
 #include "scratch.h"
-#include "subnormals.h"
-#include "threads.h"
 
 namespace tapwise {
 namespace {
-
-constexpr Index kChunk = 32 * 1024;  // elements, or additions, of one chunk of work: some 10 us
-constexpr Index kMostChunks = 256;   // of a sum: bounds the scratch
-
-// In chunks of as many units as make kChunk elements.
-template <class Body>
-void split(Index units, Index unit_elements, const Body& body) {
-  parallel_for(units, std::max<Index>(1, kChunk / std::max<Index>(1, unit_elements)), [&](Index begin, Index end) {
-    const FlushSubnormals flush;
-    body(begin, end);
-  });
-}
 
 Index window_size(const Pool& s) {
   if (!s.adaptive) return s.kd * s.kh * s.kw;
@@ -171,6 +158,11 @@ void activation_grad(Activation kind, float alpha, Index size, const float* dy, 
   split(size, 1, [&](Index begin, Index end) { t.activation_grad_input(kind, alpha, dy, y, x, dx, begin, end); });
 }
 
+void add(Activation kind, float alpha, Index size, const float* a, const float* b, float* y) {
+  const Table& t = table();
+  split(size, 1, [&](Index begin, Index end) { t.add_forward(kind, alpha, a, b, y, begin, end); });
+}
+
 void dropout(Index size, const float* x, float* y, double rate, std::uint64_t seed) {
   const Table& t = table();
   const auto dropped = static_cast<std::uint32_t>(rate * 4294967296.0);
@@ -201,88 +193,6 @@ void softmax_cross_entropy_grad(Index rows, Index classes, const float* logits, 
   const Table& t = table();
   split(rows, classes, [&](Index begin, Index end) {
     t.softmax_cross_entropy_grad_input(classes, logits, labels, targets, scale, dlogits, begin, end);
-  });
-}
-
-namespace {
-
-// A channels_last pair is one column of a chunk: its task takes all of the row.
-struct Sums {
-  Norm s;
-  Index pairs, pair_elements;
-  Index floats;  // of scratch
-};
-
-Sums sums_of(Index outer, Index channels, Index inner) {
-  const Index rows = std::max<Index>({1, kChunk / (channels * inner), (outer + kMostChunks - 1) / kMostChunks});
-  const Index chunks = (outer + rows - 1) / rows;
-  constexpr Index kFloats = sizeof(double) / sizeof(float);
-  return {{outer, channels, inner, rows}, chunks * channels, rows * inner, chunks * channels * 2 * kFloats};
-}
-
-// Runs sum(begin, end) over all pairs and adds the chunks in order, into the first one.
-template <class Sum>
-void add_chunks(const Sums& shape, double* sums, const Sum& sum) {
-  const Index channels = shape.s.channels;
-  const Index grain = shape.s.inner == 1 ? channels : std::max<Index>(1, kChunk / shape.pair_elements);
-  parallel_for(shape.pairs, grain, [&](Index begin, Index end) {
-    const FlushSubnormals flush;
-    sum(begin, end);
-  });
-  for (Index i = 2 * channels; i < 2 * shape.pairs; ++i) sums[i % (2 * channels)] += sums[i];
-}
-
-double inverse_deviation(float variance, double epsilon) {
-  return 1.0 / std::sqrt(static_cast<double>(variance) + epsilon);
-}
-
-}  // namespace
-
-void batch_norm_statistics(Index outer, Index channels, Index inner, const float* x, float* mean, float* variance) {
-  const Table& t = table();
-  const Sums shape = sums_of(outer, channels, inner);
-  double* sums = reinterpret_cast<double*>(scratch(Scratch::shared, shape.floats));
-  add_chunks(shape, sums, [&](Index begin, Index end) { t.batch_norm_statistics(shape.s, x, sums, begin, end); });
-  const double count = static_cast<double>(outer * inner);
-  for (Index c = 0; c < channels; ++c) {
-    const double from_first = sums[c] / count;
-    mean[c] = static_cast<float>(x[c * inner] + from_first);
-    const double v = sums[channels + c] / count - from_first * from_first;
-    variance[c] = static_cast<float>(v < 0 ? 0 : v);
-  }
-}
-
-void batch_norm(Index outer, Index channels, Index inner, const float* x, const float* gamma, const float* beta,
-                const float* mean, const float* variance, double epsilon, float* y) {
-  const Table& t = table();
-  float* scale = scratch(Scratch::shared, channels);
-  for (Index c = 0; c < channels; ++c)
-    scale[c] = static_cast<float>(gamma[c] * inverse_deviation(variance[c], epsilon));
-  split(outer * channels, inner, [&](Index begin, Index end) {
-    t.batch_norm_forward({outer, channels, inner, 1}, x, mean, scale, beta, y, begin, end);
-  });
-}
-
-void batch_norm_grad(Index outer, Index channels, Index inner, const float* dy, const float* x, const float* gamma,
-                     const float* mean, const float* variance, double epsilon, float* dx, float* dgamma, float* dbeta) {
-  const Table& t = table();
-  const Sums shape = sums_of(outer, channels, inner);
-  float* memory = scratch(Scratch::shared, shape.floats + 3 * channels);
-  double* sums = reinterpret_cast<double*>(memory);
-  add_chunks(shape, sums,
-             [&](Index begin, Index end) { t.batch_norm_grad_sums(shape.s, dy, x, mean, sums, begin, end); });
-  float *scale = memory + shape.floats, *dy_mean = scale + channels, *slope = dy_mean + channels;
-  const double count = static_cast<double>(outer * inner);
-  for (Index c = 0; c < channels; ++c) {
-    const double inverse = inverse_deviation(variance[c], epsilon);
-    dbeta[c] = static_cast<float>(sums[c]);
-    dgamma[c] = static_cast<float>(sums[channels + c] * inverse);
-    scale[c] = static_cast<float>(gamma[c] * inverse);
-    dy_mean[c] = static_cast<float>(sums[c] / count);
-    slope[c] = static_cast<float>(sums[channels + c] * inverse * inverse / count);
-  }
-  split(outer * channels, inner, [&](Index begin, Index end) {
-    t.batch_norm_grad_input(shape.s, dy, x, mean, scale, dy_mean, slope, dx, begin, end);
   });
 }
 

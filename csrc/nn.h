@@ -18,7 +18,8 @@ void average_pool_grad(const Pool&, const float* dy, float* dx);
 void activation(Activation, float alpha, Index size, const float* x, float* y);  // y may be x
 // x is read for gelu only; dx may be dy.
 void activation_grad(Activation, float alpha, Index size, const float* dy, const float* y, const float* x, float* dx);
-void dropout(Index size, const float* x, float* y, double rate, std::uint64_t seed);  // y may be x; rate < 1
+void add(Activation, float alpha, Index size, const float* a, const float* b, float* y);  // y may be a or b
+void dropout(Index size, const float* x, float* y, double rate, std::uint64_t seed);      // y may be x; rate < 1
 
 void softmax(Index rows, Index classes, const float* x, float* y);
 void softmax_grad(Index rows, Index classes, const float* dy, const float* y, float* dx);
@@ -30,10 +31,16 @@ void softmax_cross_entropy_grad(Index rows, Index classes, const float* logits, 
 
 // x (outer, channels, inner); outer, inner >= 1 where statistics are taken. The variance is the biased one.
 void batch_norm_statistics(Index outer, Index channels, Index inner, const float* x, float* mean, float* variance);
-void batch_norm(Index outer, Index channels, Index inner, const float* x, const float* gamma, const float* beta,
+// y = activation(gamma (x - mean) / sqrt(variance + epsilon) + e.b + residual); y may be x or the residual.
+void batch_norm(Index outer, Index channels, Index inner, const Epilogue& e, const float* x, const float* gamma,
                 const float* mean, const float* variance, double epsilon, float* y);
-void batch_norm_grad(Index outer, Index channels, Index inner, const float* dy, const float* x, const float* gamma,
-                     const float* mean, const float* variance, double epsilon, float* dx, float* dgamma, float* dbeta);
+// dz = dy under the mask, whose scale is filled in; it is stored unless it is null. dz and dx may be dy, and dx dz.
+void batch_norm_grad(Index outer, Index channels, Index inner, NormMask, const float* dy, const float* x,
+                     const float* gamma, const float* mean, const float* variance, double epsilon, float* dx, float* dz,
+                     float* dgamma, float* dbeta);
+// dz = dy f'(x) as activation_grad finds it, stored unless it is null; db (channels,) its sum. dz may be dy.
+void bias_grad(Activation, float alpha, Index outer, Index channels, Index inner, const float* dy, const float* y,
+               const float* x, float* dz, float* db);
 
 void sgd_update(Index size, float* w, const float* dw, float* velocity, double learning_rate, double momentum,
                 bool nesterov);  // velocity may be null

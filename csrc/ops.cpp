@@ -156,16 +156,6 @@ void conv_grad_weight(const Conv& conv, Choice choice, const float* x, const flo
   });
 }
 
-void conv_bias_gradient(Index outer, Index channels, Index inner, const float* dy, float* db) {
-  const Table& t = table();
-  const Index grain = inner == 1 ? t.lanes * std::max<Index>(1, kPackFloats / std::max<Index>(1, outer * t.lanes))
-                                 : std::max<Index>(1, kPackFloats / std::max<Index>(1, outer * inner));
-  parallel_for(channels, grain, [&](Index begin, Index end) {
-    const FlushSubnormals flush;
-    t.conv_grad_bias(outer, channels, inner, dy, db, begin, end);
-  });
-}
-
 double measure_fma_peak(FmaPeak* kernel, Index steps) {
   const Index threads = thread_count();
   std::atomic<double> operations{0};

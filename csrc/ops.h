@@ -30,8 +30,6 @@ void conv_packed(const Conv&, const PackedWeights&, const float* from, const Epi
 
 // dw has the strides that Conv gives for w.
 void conv_grad_weight(const Conv&, Choice, const float* x, const float* dy, float* dw);
-// dy (outer, channels, inner) -> db (channels,)
-void conv_bias_gradient(Index outer, Index channels, Index inner, const float* dy, float* db);
 
 // GFLOP/s of register-only multiply-adds, by one of the kernels *_peak, on all threads together.
 double measure_fma_peak(FmaPeak*, Index steps);

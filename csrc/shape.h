@@ -16,7 +16,7 @@ using Index = std::int64_t;
 enum class Layout : int { channels_last, channels_first };
 
 // The element-wise ones; leaky_relu and elu take a parameter, alpha.
-enum class Activation : int { none, relu, leaky_relu, elu, sigmoid, tanh, gelu };
+enum class Activation : int { none, relu, leaky_relu, elu, sigmoid, tanh, gelu, relu6 };
 
 struct Conv {
   Layout layout;
@@ -49,6 +49,13 @@ struct Pool {
 struct Norm {
   Index outer, channels, inner;
   Index chunk;  // outer rows of one private sum
+};
+
+// The ReLU behind a normalization, whose gradient is dz = y <= 0 ? 0 : dy: y is its output, or found again from x.
+struct NormMask {
+  enum Kind : int { none, by_output, by_input } kind;
+  const float* y;             // by_output
+  const float *scale, *beta;  // by_input: y = (x - mean) * scale + beta
 };
 
 }  // namespace tapwise

@@ -1,4 +1,4 @@
-"""Activations, losses, batch normalization, dropout and optimizers on every engine, against float64.
+"""Activations, losses, dropout and optimizers on every engine, against float64.
 
 The reference itself is held to definitions and central differences in test_reference_nn.
 """
@@ -10,14 +10,13 @@ import pytest
 
 import tapwise
 from close import Fenced, assert_within, fenced_copy
-from engines import ENGINES
 from exact import wide
 
 EPS, TINY = float(np.finfo(np.float32).eps), float(np.finfo(np.float32).tiny)
 LAYOUTS = ["channels_last", "channels_first"]
 
 # Largest error of y in units in the last place; 1 is what rounding the parameter and the product costs leaky_relu.
-ACTIVATIONS = {"relu": 0, "leaky_relu": 1, "elu": 1.75, "sigmoid": 2.5, "tanh": 2.5, "gelu": 5.25}
+ACTIVATIONS = {"relu": 0, "leaky_relu": 1, "elu": 1.75, "sigmoid": 2.5, "tanh": 2.5, "gelu": 5.25, "relu6": 0}
 every_activation = pytest.mark.parametrize("kind", ACTIVATIONS)
 
 # Around every number of lanes, and several chunks of work.
@@ -127,6 +126,19 @@ def test_activation_grad(kind, engine, rng):
         np.testing.assert_array_equal(part, dx[:size])
 
 
+@every_activation
+def test_add(kind, engine, rng):
+    """activation(a + b) rounds once before it, in every size, and may be written over a or b."""
+    a, b = rng.standard_normal((2, SIZES[-1]), np.float32) * 4
+    want = tapwise.activation(a + b, kind)
+    np.testing.assert_array_equal(tapwise.add(a, b), a + b)
+    for size in SIZES:
+        x, y = a[:size].copy(), b[:size].copy()
+        np.testing.assert_array_equal(fenced_call(tapwise.add, x.shape, x, y, activation=kind), want[:size])
+        np.testing.assert_array_equal(tapwise.add(x, y.copy(), activation=kind, out=x), want[:size])
+        np.testing.assert_array_equal(tapwise.add(a[:size].copy(), y, activation=kind, out=y), want[:size])
+
+
 @pytest.mark.parametrize("kind", ["relu", "leaky_relu", "elu"])
 def test_activation_grad_at_zero_and_nan(kind, engine):
     """y <= 0 has the left slope; a NaN of y or dy isn't lost where it counts."""
@@ -193,95 +205,6 @@ def test_softmax_of_large_and_special_values(engine):
     first = np.zeros_like(x)
     first[:, 0] = 1
     np.testing.assert_allclose(tapwise.softmax_cross_entropy(x, first)[[0, 3]], np.log(12), rtol=8 * EPS)
-
-
-# (n, ..., c): tails of vectors, one value a channel, several chunks.
-NORMED = [
-    (1, 1),
-    (5, 3),
-    (2, 1, 1, 4),
-    (7, 16),
-    (3, 5, 4, 17),
-    (4, 9, 33),
-    (2, 3, 4, 5, 6),
-    (40, 31, 20, 7),
-    (3000, 40),
-]
-every_norm = pytest.mark.parametrize("shape", NORMED, ids=str)
-both_layouts = pytest.mark.parametrize("data_format", LAYOUTS)
-
-
-def laid_out(a, data_format):
-    return a if data_format == "channels_last" else np.ascontiguousarray(np.moveaxis(a, -1, 1))
-
-
-def columns(a, data_format):
-    """(values, channels) in float64: each channel's values in the order of the other axes."""
-    a = a if data_format == "channels_last" else np.moveaxis(a, 1, -1)
-    return a.reshape(-1, a.shape[-1]).astype(np.float64)
-
-
-def summed(engine, count):
-    """Roundings of a sum over a channel: compiled backends sum in float64, the reference in the arrays' type."""
-    return count if engine.backend == "reference" else 1 + count * 2.0**-29
-
-
-def assert_statistics(x, mean, variance, terms, data_format):
-    x = columns(x, data_format)
-    assert_within(mean, x.mean(0), np.abs(x.mean(0)) + np.abs(x).mean(0) * (terms - 1), 1)
-    # The mean's own error adds its square to the variance.
-    assert_within(variance, x.var(0), x.var(0) + terms * EPS * np.square(np.abs(x).mean(0)), terms + 2)
-
-
-@every_norm
-@both_layouts
-def test_batch_norm(shape, data_format, engine, rng):
-    x = laid_out(rng.standard_normal(shape, np.float32) * 3 + 2, data_format)
-    gamma, beta = rng.standard_normal((2, shape[-1]), np.float32)
-    kind = {"epsilon": 1e-3, "data_format": data_format}
-    out, fenced = Fenced(x.shape, offset=1), [fenced_copy(a, 2) for a in (x, gamma, beta)]
-    y, mean, variance = tapwise.batch_norm(*fenced, training=True, out=out.array, **kind)
-    out.assert_intact()
-    assert_statistics(x, mean, variance, summed(engine, x.size // shape[-1]), data_format)
-    want = columns(reference(tapwise.batch_norm, x, gamma, beta, mean, variance, **kind), data_format)
-    deviation = np.sqrt(variance.astype(np.float64) + 1e-3)
-    mass = np.abs(gamma) * (np.abs(columns(x, data_format)) + np.abs(mean)) / deviation + np.abs(beta)
-    assert_within(columns(y, data_format).astype(np.float32), want, mass, 4)
-    np.testing.assert_array_equal(tapwise.batch_norm(x, gamma, beta, mean, variance, **kind), y)
-
-
-@every_norm
-@both_layouts
-def test_batch_norm_grad(shape, data_format, engine, rng):
-    x = laid_out(rng.standard_normal(shape, np.float32) * 3 + 2, data_format)
-    dy = laid_out(rng.standard_normal(shape, np.float32), data_format)
-    gamma, count = rng.standard_normal(shape[-1], np.float32), x.size // shape[-1]
-    kind = {"epsilon": 1e-3, "data_format": data_format}
-    _, mean, variance = tapwise.batch_norm(x, gamma, None, training=True, **kind)
-    want = reference(tapwise.batch_norm_grad, dy, x, gamma, mean, variance, **kind)
-    out, fenced = Fenced(x.shape, offset=1), [fenced_copy(a, 2) for a in (dy, x, gamma, mean, variance)]
-    dx, dgamma, dbeta = tapwise.batch_norm_grad(*fenced, out=out.array, **kind)
-    out.assert_intact()
-    size, deviation = np.abs(columns(dy, data_format)), np.sqrt(variance.astype(np.float64) + 1e-3)
-    normal, terms = np.abs(columns(x, data_format) - mean) / deviation, summed(engine, count)
-    assert_within(dbeta, want[2], size.sum(0), terms)
-    assert_within(dgamma, want[1], (size * normal).sum(0), terms + 4)
-    mass = np.abs(gamma) / deviation * (size + size.mean(0) + normal * (size * normal).mean(0))
-    assert_within(columns(dx, data_format).astype(np.float32), columns(want[0], data_format), mass, terms + 8)
-
-
-@both_layouts
-def test_statistics_far_from_zero(data_format, rng):
-    """A mean of 1000 deviations, and a first value that is far off, cost the compiled variance no digits."""
-    x = rng.standard_normal((50, 20, 18)).astype(np.float32) + 1000
-    x[0, 0] = 1e6
-    x[..., 1] = 7
-    x = laid_out(x, data_format)
-    for engine in (engine for engine in ENGINES if engine.backend != "reference"):
-        with engine.use():
-            _, mean, variance = tapwise.batch_norm(x, None, None, training=True, data_format=data_format)
-        assert_statistics(x, mean, variance, 1 + 1000 * 2.0**-29, data_format)
-        assert (mean[1], variance[1]) == (7, 0)
 
 
 @pytest.mark.parametrize("seed", [0, 2**32 - 1, 2**32 + 7, 2**64 - 1])
@@ -356,11 +279,14 @@ def results(rng):
     yield tapwise.softmax_grad(dy, x)
     yield tapwise.softmax_cross_entropy(logits, labels)
     yield tapwise.softmax_cross_entropy_grad(logits, labels)
+    yield tapwise.add(x, dy, activation="relu")
     for data_format in LAYOUTS:
         kind = {"data_format": data_format}
-        y, mean, variance = tapwise.batch_norm(x, None, None, training=True, **kind)
+        y, mean, variance = tapwise.batch_norm(x, None, None, training=True, residual=dy, activation="relu", **kind)
         yield from (y, mean, variance)
         yield from tapwise.batch_norm_grad(dy, x, None, mean, variance, **kind)
+        yield from tapwise.batch_norm_grad(dy, x, None, mean, variance, activation="relu", **kind)
+        yield from tapwise.activation_grad_bias(dy, x, "relu", **kind)
     yield tapwise.dropout(x, 0.4, 5)
     w, m, v = x.copy(), dy.copy(), np.abs(dy)
     tapwise.sgd_update(w, dy, m, learning_rate=0.1, momentum=0.9)

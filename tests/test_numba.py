@@ -101,8 +101,8 @@ def normalization(x, channels_last):
     y, dx = empty(X, X)
     gamma[:] = 1.5
     backend.batch_norm_statistics(x, mean, variance, channels_last)
-    backend.batch_norm(x, gamma, mean, mean, variance, y, 1e-3, channels_last)
-    backend.batch_norm_grad(y, x, gamma, mean, variance, dx, dgamma, dbeta, 1e-3, channels_last)
+    backend.batch_norm(x, gamma, mean, mean, variance, x, y, 1e-3, "relu", 0.0, channels_last)
+    backend.batch_norm_grad(y, x, gamma, mean, variance, y, None, dx, None, dgamma, dbeta, 1e-3, True, channels_last)
     backend.conv_grad_bias(x, db, channels_last)
     return mean, variance, y, dx, dgamma, dbeta, db
 

@@ -280,8 +280,10 @@ OUTPUTS = {
     "activation_grad": (lambda dy, out: tapwise.activation_grad(dy, X, "relu", out=out), X.shape, APART),
     "softmax": (lambda x, out: tapwise.softmax(x, out=out), X.shape, "not overlap x"),
     "softmax_grad": (lambda dy, out: tapwise.softmax_grad(dy, X, out=out), X.shape, "not overlap dy"),
-    "batch_norm": (lambda x, out: tapwise.batch_norm(x, C, C, C, C, out=out), X.shape, "not overlap x"),
-    "batch_norm_grad": (lambda dy, out: tapwise.batch_norm_grad(dy, X, C, C, C, out=out), X.shape, "not overlap dy"),
+    "batch_norm": (lambda x, out: tapwise.batch_norm(x, C, C, C, C, out=out), X.shape, APART),
+    "batch_norm_grad": (lambda dy, out: tapwise.batch_norm_grad(dy, X, C, C, C, out=out), X.shape, APART),
+    "add": (lambda a, out: tapwise.add(a, X, out=out), X.shape, APART),
+    "activation_grad_bias": (lambda dy, out: tapwise.activation_grad_bias(dy, X, "relu", out=out)[0], X.shape, APART),
     "dropout": (lambda x, out: tapwise.dropout(x, 0.5, 1, out=out), X.shape, APART),
 }
 

@@ -1,5 +1,6 @@
 // conv.cpp — convolutions for Python: check, release the GIL, call.
 #include "../cost.h"
+#include "../nn.h"
 #include "../ops.h"
 #include "../threads.h"
 #include "args.h"
@@ -110,12 +111,10 @@ void grad_bias(const Array& dy, Array& db, bool channels_last) {
   const Index n = dy.shape(0), channels = dy.shape(channels_last ? dy.ndim() - 1 : 1);
   need_shape(db, {channels}, "db");
   const Index positions = n * channels > 0 ? dy.size() / (n * channels) : 0;
+  const Index outer = channels_last ? n * positions : n, inner = channels_last ? 1 : positions;
   float* const to = db.mutable_data();
   const py::gil_scoped_release unlocked;
-  if (channels_last)
-    conv_bias_gradient(n * positions, channels, 1, dy.data(), to);
-  else
-    conv_bias_gradient(n, channels, positions, dy.data(), to);
+  bias_grad(Activation::none, 0, outer, channels, inner, dy.data(), nullptr, nullptr, nullptr, to);
 }
 
 py::dict plan(const Geometry& g, const std::string& direction, const std::string& algorithm,

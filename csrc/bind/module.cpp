@@ -15,7 +15,8 @@ Activation activation_of(const std::optional<std::string>& name) {
   if (*name == "sigmoid") return Activation::sigmoid;
   if (*name == "tanh") return Activation::tanh;
   if (*name == "gelu") return Activation::gelu;
-  throw std::invalid_argument("activation must be relu, leaky_relu, elu, sigmoid, tanh or gelu, got " + *name);
+  if (*name == "relu6") return Activation::relu6;
+  throw std::invalid_argument("activation must be relu, leaky_relu, elu, sigmoid, tanh, gelu or relu6, got " + *name);
 }
 
 namespace {

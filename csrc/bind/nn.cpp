@@ -39,6 +39,15 @@ void grad_activation(const Array& dy, const Array& y, const std::optional<Array>
   activation_grad(a, alpha, dy.size(), dy.data(), y.data(), pointer(x), to);
 }
 
+void forward_add(const Array& a, const Array& b, Array& y, const std::optional<std::string>& kind, float alpha) {
+  need_same(b, a, "b");
+  need_same(y, a, "y");
+  const Activation act = activation_of(kind);
+  float* const to = y.mutable_data();
+  const py::gil_scoped_release unlocked;
+  add(act, alpha, a.size(), a.data(), b.data(), to);
+}
+
 void forward_dropout(const Array& x, Array& y, double rate, std::uint64_t seed) {
   need_same(y, x, "y");
   if (!(rate >= 0 && rate < 1)) throw std::invalid_argument("rate must be >= 0 and < 1");
@@ -140,27 +149,56 @@ void statistics(const Array& x, Array& mean, Array& variance, bool channels_last
 }
 
 void forward_norm(const Array& x, const Array& gamma, const Array& beta, const Array& mean, const Array& variance,
-                  Array& y, double epsilon, bool channels_last) {
+                  const std::optional<Array>& residual, Array& y, double epsilon,
+                  const std::optional<std::string>& kind, float alpha, bool channels_last) {
   const Channels s = channels_of(x, channels_last);
   need_per_channel(s.channels, {{&gamma, "gamma"}, {&beta, "beta"}, {&mean, "mean"}, {&variance, "variance"}});
+  if (residual) need_same(*residual, x, "residual");
   need_same(y, x, "y");
+  const Epilogue e{beta.data(), pointer(residual), activation_of(kind), alpha};
   float* const to = y.mutable_data();
   const py::gil_scoped_release unlocked;
-  batch_norm(s.outer, s.channels, s.inner, x.data(), gamma.data(), beta.data(), mean.data(), variance.data(), epsilon,
-             to);
+  batch_norm(s.outer, s.channels, s.inner, e, x.data(), gamma.data(), mean.data(), variance.data(), epsilon, to);
 }
 
-void grad_norm(const Array& dy, const Array& x, const Array& gamma, const Array& mean, const Array& variance, Array& dx,
-               Array& dgamma, Array& dbeta, double epsilon, bool channels_last) {
+// With masked, dy counts where y > 0, or without y where the normalization with beta gives more than 0.
+void grad_norm(const Array& dy, const Array& x, const Array& gamma, const Array& mean, const Array& variance,
+               const std::optional<Array>& y, const std::optional<Array>& beta, Array& dx, std::optional<Array>& dz,
+               Array& dgamma, Array& dbeta, double epsilon, bool masked, bool channels_last) {
   const Channels s = channels_of(x, channels_last);
   need_per_channel(s.channels, {{&gamma, "gamma"}, {&mean, "mean"}, {&variance, "variance"}});
   need_per_channel(s.channels, {{&dgamma, "dgamma"}, {&dbeta, "dbeta"}});
-  need_same(dy, x, "dy");
-  need_same(dx, x, "dx");
-  float *const to = dx.mutable_data(), *const to_gamma = dgamma.mutable_data(), *const to_beta = dbeta.mutable_data();
+  for (const auto& [array, name] : {std::pair{&dy, "dy"}, {y ? &*y : &x, "y"}, {&dx, "dx"}, {dz ? &*dz : &x, "dz"}})
+    need_same(*array, x, name);
+  if (x.size() == 0) throw std::invalid_argument("x must have values to take statistics of");
+  NormMask mask{NormMask::none, nullptr, nullptr, nullptr};
+  if (masked && y) mask = {NormMask::by_output, y->data(), nullptr, nullptr};
+  if (masked && !y) {
+    if (!beta) throw std::invalid_argument("y or beta must be given where dy is masked");
+    need_per_channel(s.channels, {{&*beta, "beta"}});
+    mask = {NormMask::by_input, nullptr, nullptr, beta->data()};
+  }
+  float *const to = dx.mutable_data(), *const to_z = dz ? dz->mutable_data() : nullptr;
+  float *const to_gamma = dgamma.mutable_data(), *const to_beta = dbeta.mutable_data();
   const py::gil_scoped_release unlocked;
-  batch_norm_grad(s.outer, s.channels, s.inner, dy.data(), x.data(), gamma.data(), mean.data(), variance.data(),
-                  epsilon, to, to_gamma, to_beta);
+  batch_norm_grad(s.outer, s.channels, s.inner, mask, dy.data(), x.data(), gamma.data(), mean.data(), variance.data(),
+                  epsilon, to, to_z, to_gamma, to_beta);
+}
+
+void grad_activation_bias(const Array& dy, const std::optional<Array>& y, const std::optional<Array>& x,
+                          std::optional<Array>& dz, Array& db, const std::string& kind, float alpha,
+                          bool channels_last) {
+  const Activation a = activation_of(kind);
+  const Channels s = channels_of(dy, channels_last);
+  const bool from_x = a == Activation::gelu;
+  if (from_x ? !x : !y) throw std::invalid_argument(from_x ? "x must be given for gelu" : "y must be given");
+  if (x) need_same(*x, dy, "x");
+  if (y) need_same(*y, dy, "y");
+  if (dz) need_same(*dz, dy, "dz");
+  need_per_channel(s.channels, {{&db, "db"}});
+  float *const to = dz ? dz->mutable_data() : nullptr, *const sum = db.mutable_data();
+  const py::gil_scoped_release unlocked;
+  bias_grad(a, alpha, s.outer, s.channels, s.inner, dy.data(), y ? y->data() : x->data(), pointer(x), to, sum);
 }
 
 void step_sgd(Array& w, const Array& dw, std::optional<Array>& velocity, double learning_rate, double momentum,
@@ -190,6 +228,7 @@ void bind_nn(py::module_& m) {
   m.def("activation", &forward_activation, array("x"), array("y"), "kind"_a, "alpha"_a);
   m.def("activation_grad", &grad_activation, array("dy"), array("y"), array("x").none(true), array("dx"), "kind"_a,
         "alpha"_a);
+  m.def("add", &forward_add, array("a"), array("b"), array("y"), "activation"_a, "alpha"_a);
   m.def("dropout", &forward_dropout, array("x"), array("y"), "rate"_a, "seed"_a);
   m.def("softmax", &forward_softmax, array("x"), array("y"));
   m.def("softmax_grad", &grad_softmax, array("dy"), array("y"), array("dx"));
@@ -201,9 +240,12 @@ void bind_nn(py::module_& m) {
         array("dlogits"));
   m.def("batch_norm_statistics", &statistics, array("x"), array("mean"), array("variance"), "channels_last"_a);
   m.def("batch_norm", &forward_norm, array("x"), array("gamma"), array("beta"), array("mean"), array("variance"),
-        array("y"), "epsilon"_a, "channels_last"_a);
+        array("residual").none(true), array("y"), "epsilon"_a, "activation"_a, "alpha"_a, "channels_last"_a);
   m.def("batch_norm_grad", &grad_norm, array("dy"), array("x"), array("gamma"), array("mean"), array("variance"),
-        array("dx"), array("dgamma"), array("dbeta"), "epsilon"_a, "channels_last"_a);
+        array("y").none(true), array("beta").none(true), array("dx"), array("dz").none(true), array("dgamma"),
+        array("dbeta"), "epsilon"_a, "masked"_a, "channels_last"_a);
+  m.def("activation_grad_bias", &grad_activation_bias, array("dy"), array("y").none(true), array("x").none(true),
+        array("dz").none(true), array("db"), "kind"_a, "alpha"_a, "channels_last"_a);
   m.def("sgd_update", &step_sgd, array("w"), array("dw"), array("velocity").none(true), "learning_rate"_a, "momentum"_a,
         "nesterov"_a);
   m.def("adam_update", &step_adam, array("w"), array("dw"), array("m"), array("v"), "learning_rate"_a, "beta_1"_a,

@@ -1,39 +1,28 @@
 // activation.cpp — element-wise activations and their gradients: y = f(x), dx = dy f'(x).
 //
 //   x (size,)                  -> y (size,)     activation_forward
+//   a, b (size,)               -> y (size,)     add_forward
 //   dy, y (size,), gelu's x    -> dx (size,)    activation_grad_input
 //
-// f' is read off y, so that a layer need not keep x; gelu alone isn't monotonic and needs it:
-//   relu  y <= 0 ? 0 : 1     leaky_relu  y <= 0 ? alpha : 1     elu  y <= 0 ? y + alpha : 1
-//   sigmoid  y (1 - y)       tanh  1 - y^2                      gelu  P(x) + x p(x), p the normal density
-// Memory-bound but for sigmoid, tanh, elu and gelu: 25 to 60 operations an element. y may be x, dx may be dy.
+// Memory-bound but for sigmoid, tanh, elu and gelu: 25 to 60 operations an element. y may be x, a or b, dx may be dy.
 //
 // Hendrycks & Gimpel, "Gaussian Error Linear Units", 2016; Clevert et al., "Exponential Linear Units", 2015.
 #include "activation.h"
 
 namespace tapwise::ISA {
-namespace {
-
-template <Activation kKind>
-TAPWISE_INLINE Vec gradient([[maybe_unused]] float alpha, Vec dy, Vec y, [[maybe_unused]] Vec x) {
-  if constexpr (kKind == Activation::relu) return y <= 0.0f ? Vec{} : dy;
-  if constexpr (kKind == Activation::leaky_relu) return y <= 0.0f ? alpha * dy : dy;
-  if constexpr (kKind == Activation::elu) return y <= 0.0f ? dy * (y + alpha) : dy;
-  if constexpr (kKind == Activation::sigmoid) return dy * y * (1.0f - y);
-  if constexpr (kKind == Activation::tanh) return dy * (1.0f - y * y);
-  if constexpr (kKind == Activation::gelu) {
-    const Normal p = normal(x);
-    return dy * fma(x, p.density, p.distribution);
-  }
-  return dy;
-}
-
-}  // namespace
 
 void activation_forward(Activation kind, float alpha, const float* x, float* y, Index begin, Index end) {
   with_activation(kind, [&]<Activation kKind>() {
     for_each_vector(begin, end, [&](Index i, Index count) {
       store_part(y + i, activated<kKind>(alpha, load_part(x + i, count)), count);
+    });
+  });
+}
+
+void add_forward(Activation kind, float alpha, const float* a, const float* b, float* y, Index begin, Index end) {
+  with_activation(kind, [&]<Activation kKind>() {
+    for_each_vector(begin, end, [&](Index i, Index count) {
+      store_part(y + i, activated<kKind>(alpha, load_part(a + i, count) + load_part(b + i, count)), count);
     });
   });
 }

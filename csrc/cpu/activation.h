@@ -3,6 +3,12 @@
 //   relu         x < 0 ? 0 : x                leaky_relu   x < 0 ? alpha x : x
 //   elu          x < 0 ? alpha (e^x - 1) : x  sigmoid      1 / (1 + e^-x)
 //   tanh                                      gelu         x P(x), P the normal distribution: exact, not tanh's fit
+//   relu6        relu, at most 6
+//
+// f' is read off y, so that a layer need not keep x; gelu alone isn't monotonic and needs it:
+//   relu  y <= 0 ? 0 : 1     leaky_relu  y <= 0 ? alpha : 1     elu  y <= 0 ? y + alpha : 1
+//   sigmoid  y (1 - y)       tanh  1 - y^2                      gelu  P(x) + x p(x), p the normal density
+//   relu6  y <= 0 or y >= 6 ? 0 : 1
 //
 // NaN passes. Largest error in units in the last place: elu 2.3 (alpha 1: 1.75), sigmoid 2.5, tanh 2.5, gelu 5.25.
 #pragma once
@@ -20,7 +26,30 @@ TAPWISE_INLINE Vec activated([[maybe_unused]] float alpha, Vec x) {
   if constexpr (kKind == Activation::sigmoid) return 1.0f / (1.0f + exp(-x));
   if constexpr (kKind == Activation::tanh) return tanh(x);
   if constexpr (kKind == Activation::gelu) return x * normal(x).distribution;
+  if constexpr (kKind == Activation::relu6) {
+    const Vec y = relu(x);
+    return y > 6.0f ? splat(6.0f) : y;
+  }
   return x;
+}
+
+// dy f'(x)
+template <Activation kKind>
+TAPWISE_INLINE Vec gradient([[maybe_unused]] float alpha, Vec dy, Vec y, [[maybe_unused]] Vec x) {
+  if constexpr (kKind == Activation::relu) return y <= 0.0f ? Vec{} : dy;
+  if constexpr (kKind == Activation::leaky_relu) return y <= 0.0f ? alpha * dy : dy;
+  if constexpr (kKind == Activation::elu) return y <= 0.0f ? dy * (y + alpha) : dy;
+  if constexpr (kKind == Activation::sigmoid) return dy * y * (1.0f - y);
+  if constexpr (kKind == Activation::tanh) return dy * (1.0f - y * y);
+  if constexpr (kKind == Activation::gelu) {
+    const Normal p = normal(x);
+    return dy * fma(x, p.density, p.distribution);
+  }
+  if constexpr (kKind == Activation::relu6) {
+    const Vec below = y >= 6.0f ? Vec{} : dy;
+    return y <= 0.0f ? Vec{} : below;
+  }
+  return dy;
 }
 
 // Calls call.template operator()<kind>() for the constant that equals kind.
@@ -41,6 +70,8 @@ TAPWISE_INLINE void with_activation(Activation kind, const Call& call) {
       return call.template operator()<Activation::tanh>();
     case Activation::gelu:
       return call.template operator()<Activation::gelu>();
+    case Activation::relu6:
+      return call.template operator()<Activation::relu6>();
   }
 }
 

@@ -158,6 +158,8 @@ Want activated(Activation kind, double alpha, double sum, double error) {
       return want(std::tanh(sum), 1, 2.5, 1);
     case Activation::gelu:
       return want(sum * 0.5 * std::erfc(-sum / std::numbers::sqrt2), 1.13, 4.5, 1 + std::fabs(sum));
+    case Activation::relu6:
+      return want(sum < 0 ? 0 : sum > 6 ? 6 : sum, 1, 0, 0);
   }
   return {NAN, 0};
 }

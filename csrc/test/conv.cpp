@@ -307,22 +307,6 @@ void check_winograd(const Options& options, const Geometry& g, Layout layout, Va
   }
 }
 
-void check_grad_bias(const Options& options, Random& random) {
-  constexpr Index kShapes[][3] = {{1, 1, 1}, {0, 5, 1}, {3, 5, 1},   {7, 19, 1},    {1100, 33, 1}, {40, 1030, 1},
-                                  {2, 3, 1}, {2, 3, 7}, {3, 17, 61}, {1, 2, 20000}, {5, 64, 600}};
-  for (const auto& [outer, channels, inner] : kShapes) {
-    const Array<float> dy = random_array(outer * channels * inner, Values::uniform, random);
-    std::vector<Sum> sums(channels);
-    for (Index i = 0; i < dy.size(); ++i) sums[i / inner % channels].add(dy[i]);
-    const std::vector<Want> want = want_after(Epilogue{}, sums, false, channels, 1);
-    for_each_level(options, [&](const Table& t) {
-      const std::string what = std::string(t.isa) + " grad_bias of (" + std::to_string(outer) + ", " +
-                               std::to_string(channels) + ", " + std::to_string(inner) + ")";
-      check_call(what, want, {}, [&](float* db) { conv_bias_gradient(outer, channels, inner, dy.data(), db); });
-    });
-  }
-}
-
 }  // namespace
 
 void test_conv(const Options& options) {
@@ -338,7 +322,6 @@ void test_conv(const Options& options) {
     const Layout layout = random.one_in(2) ? Layout::channels_last : Layout::channels_first;
     check_geometry(options, g, layout, random.one_in(2) ? Values::whole : not_whole(random), random);
   }
-  check_grad_bias(options, random);
 }
 
 }  // namespace tapwise::test

@@ -16,11 +16,8 @@ struct Subject {
   const char* name;
   void (*test)(const Options&);
 };
-constexpr Subject kSubjects[] = {{"threads", test_threads},
-                                 {"conv", test_conv},
-                                 {"low_precision", test_low_precision},
-                                 {"pool", test_pool},
-                                 {"nn", test_nn}};
+constexpr Subject kSubjects[] = {{"threads", test_threads}, {"conv", test_conv}, {"low_precision", test_low_precision},
+                                 {"pool", test_pool},       {"nn", test_nn},     {"norm", test_norm}};
 
 bool is_subject(const std::string& name) {
   for (const Subject& subject : kSubjects)

@@ -1,4 +1,4 @@
-// nn.cpp — activations, dropout, losses, batch normalization and the optimizers against their formulas in float64.
+// nn.cpp — activations, dropout, losses and the optimizers against their formulas in float64.
 //
 // Each bound adds up what the roundings of the formula's steps do to the result: kEpsilon times the size of each step.
 #include "../nn.h"
@@ -12,8 +12,9 @@ namespace tapwise::test {
 namespace {
 
 constexpr Index kSizes[] = {0, 1, 3, 4, 5, 7, 8, 9, 15, 16, 17, 31, 33, 70'001};  // the last one in several chunks
-constexpr Activation kActivations[] = {Activation::none, Activation::relu,    Activation::leaky_relu, Activation::elu,
-                                       Activation::tanh, Activation::sigmoid, Activation::gelu};
+constexpr Activation kActivations[] = {Activation::none, Activation::relu, Activation::leaky_relu,
+                                       Activation::elu,  Activation::tanh, Activation::sigmoid,
+                                       Activation::gelu, Activation::relu6};
 constexpr float kAlpha = 0.3f;
 
 // [-scale, scale), led by what is special.
@@ -55,6 +56,8 @@ Want activation_gradient(Activation kind, double dy, double y, double x) {
       return want(dy * y * (1 - y), 2 * dy * y * (1 - y));
     case Activation::tanh:
       return want(dy * (1 - y * y), 2 * dy);
+    case Activation::relu6:
+      return {y <= 0 || y >= 6 ? 0 : dy, 0};
     case Activation::gelu: {  // 4 and 2.1 units in the last place of the two, see cpu/math.h
       const Normal n = normal(x);
       const double second = x * n.density;
@@ -84,6 +87,23 @@ void check_activation(const Options& options, Activation kind, Index size, Rando
     check_call(what + ", gradient in place", gradient, {}, [&](float* dx) {
       std::copy_n(dy.data(), size, dx);
       activation_grad(kind, kAlpha, size, dx, y.data(), x.data(), dx);
+    });
+  });
+}
+
+void check_add(const Options& options, Activation kind, Index size, Random& random) {
+  const Array<float> a = numbers(size, 12, random), b = random_array(size, Values::uniform, random);
+  std::vector<Want> want;
+  for (Index i = 0; i < size; ++i) {
+    const double sum = double{a[i]} + b[i];
+    want.push_back(activated(kind, kAlpha, sum, std::isfinite(a[i]) ? kEpsilon * std::fabs(sum) + kTiny : 0));
+  }
+  for_each_level(options, [&](const Table& t) {
+    const std::string what = std::string(t.isa) + " add of " + std::to_string(size);
+    check_call(what, want, {}, [&](float* to) { add(kind, kAlpha, size, a.data(), b.data(), to); });
+    check_call(what + " in place", want, {}, [&](float* to) {
+      std::copy_n(b.data(), size, to);
+      add(kind, kAlpha, size, a.data(), to, to);
     });
   });
 }
@@ -202,107 +222,6 @@ void check_cross_entropy(const Options& options, Index rows, Index classes, bool
   });
 }
 
-// What batch normalization takes of a channel.
-struct Channel {
-  double mean = 0, variance = 0;    // of x
-  double dy_sum = 0, dy_x_sum = 0;  // of dy and dy (x - mean)
-};
-
-struct NormProblem {
-  Index outer, channels, inner;
-  double count;  // of one channel
-  Array<float> x, dy, gamma, beta, mean, variance;
-  std::vector<Channel> exact;
-  static constexpr double kVariance = 1e-3;  // epsilon
-
-  NormProblem(Index outer_size, Index channel_count, Index inner_size, Random& random)
-      : outer(outer_size),
-        channels(channel_count),
-        inner(inner_size),
-        count(static_cast<double>(outer * inner)),
-        x(random_array(outer * channels * inner, Values::uniform, random)),
-        dy(random_array(x.size(), Values::uniform, random)),
-        gamma(random_array(channels, Values::uniform, random)),
-        beta(random_array(channels, Values::uniform, random)),
-        mean(channels),
-        variance(channels),
-        exact(channels) {
-    for (Index i = 0; i < x.size(); ++i) {
-      x[i] += static_cast<float>(channel(i) % 3 * 100);  // a mean far from 0
-      of(i).mean += x[i] / count;
-    }
-    for (Index i = 0; i < x.size(); ++i) of(i).variance += (x[i] - of(i).mean) * (x[i] - of(i).mean) / count;
-    for (Index c = 0; c < channels; ++c) {
-      mean[c] = static_cast<float>(exact[c].mean);
-      variance[c] = static_cast<float>(exact[c].variance);
-    }
-    for (Index i = 0; i < x.size(); ++i) of(i).dy_sum += dy[i], of(i).dy_x_sum += dy[i] * from_mean(i);
-  }
-
-  Index channel(Index i) const { return i / inner % channels; }
-  Channel& of(Index i) { return exact[channel(i)]; }
-  double from_mean(Index i) const { return double{x[i]} - mean[channel(i)]; }
-  double inverse(Index c) const { return 1 / std::sqrt(variance[c] + kVariance); }
-  std::string name() const {
-    return "batch_norm of (" + std::to_string(outer) + ", " + std::to_string(channels) + ", " + std::to_string(inner) +
-           "): ";
-  }
-};
-
-void check_norm(const Options& options, const NormProblem& p) {
-  std::vector<Want> mean, variance, y;
-  const double wide = 0x1p-52 * p.count;  // a float64 sum of terms up to 1; |x - x0| < 2
-  for (const Channel& c : p.exact) {
-    mean.push_back({c.mean, kEpsilon * std::fabs(c.mean) + 2 * wide + kTiny});
-    variance.push_back({c.variance, kEpsilon * c.variance + 8 * wide + kTiny});
-  }
-  for (Index i = 0; i < p.x.size(); ++i) {
-    const Index c = p.channel(i);
-    const double scaled = p.gamma[c] * p.inverse(c) * p.from_mean(i), value = scaled + p.beta[c];
-    y.push_back({value, kEpsilon * (2 * std::fabs(scaled) + std::fabs(value)) + 2 * kTiny});
-  }
-  for_each_level(options, [&](const Table& t) {
-    const std::string what = t.isa + (' ' + p.name());
-    Array<float> other(p.channels);
-    check_call(what + "mean", mean, {},
-               [&](float* to) { batch_norm_statistics(p.outer, p.channels, p.inner, p.x.data(), to, other.data()); });
-    check_call(what + "variance", variance, {},
-               [&](float* to) { batch_norm_statistics(p.outer, p.channels, p.inner, p.x.data(), other.data(), to); });
-    check_call(what + "forward", y, {}, [&](float* to) {
-      batch_norm(p.outer, p.channels, p.inner, p.x.data(), p.gamma.data(), p.beta.data(), p.mean.data(),
-                 p.variance.data(), p.kVariance, to);
-    });
-  });
-}
-
-void check_norm_gradient(const Options& options, const NormProblem& p) {
-  std::vector<Want> dx, dgamma, dbeta;
-  const double wide = 0x1p-52 * p.count * p.count;  // sums of `count` terms, each up to 1, times their number
-  for (Index c = 0; c < p.channels; ++c) {
-    const double sum = p.exact[c].dy_sum, product = p.exact[c].dy_x_sum * p.inverse(c);
-    dbeta.push_back({sum, kEpsilon * std::fabs(sum) + wide + kTiny});
-    dgamma.push_back({product, kEpsilon * std::fabs(product) + wide * p.inverse(c) + kTiny});
-  }
-  for (Index i = 0; i < p.x.size(); ++i) {
-    const Index c = p.channel(i);
-    const double scale = p.gamma[c] * p.inverse(c), dy_mean = p.exact[c].dy_sum / p.count;
-    const double trend = p.from_mean(i) * p.exact[c].dy_x_sum * p.inverse(c) * p.inverse(c) / p.count;
-    const double sizes = std::fabs(p.dy[i]) + std::fabs(dy_mean) + std::fabs(trend);
-    dx.push_back({scale * (p.dy[i] - dy_mean - trend), std::fabs(scale) * (4 * kEpsilon * sizes + 3 * kTiny) + kTiny});
-  }
-  for_each_level(options, [&](const Table& t) {
-    const std::string what = t.isa + (' ' + p.name());
-    Array<float> x(p.x.size()), one(p.channels), two(p.channels);
-    const auto call = [&](float* to_x, float* to_gamma, float* to_beta) {
-      batch_norm_grad(p.outer, p.channels, p.inner, p.dy.data(), p.x.data(), p.gamma.data(), p.mean.data(),
-                      p.variance.data(), p.kVariance, to_x, to_gamma, to_beta);
-    };
-    check_call(what + "dx", dx, {}, [&](float* to) { call(to, one.data(), two.data()); });
-    check_call(what + "dgamma", dgamma, {}, [&](float* to) { call(x.data(), to, two.data()); });
-    check_call(what + "dbeta", dbeta, {}, [&](float* to) { call(x.data(), one.data(), to); });
-  });
-}
-
 std::vector<float> copy_of(const Array<float>& a) {
   return {a.data(), a.data() + a.size()};
 }
@@ -377,6 +296,7 @@ void test_nn(const Options& options) {
   Random random(4);
   for (const Index size : kSizes) {
     for (const Activation kind : kActivations) check_activation(options, kind, size, random);
+    for (const Activation kind : {Activation::none, Activation::relu}) check_add(options, kind, size, random);
     for (const double rate : {0.0, 0.25, 0.999}) check_dropout(options, size, rate, random.next(), random);
     for (const bool nesterov : {false, true}) check_sgd(options, size, true, nesterov, random);
     check_sgd(options, size, false, false, random);
@@ -387,13 +307,6 @@ void test_nn(const Options& options) {
       check_softmax(options, rows, classes, random);
       for (const bool labelled : {true, false}) check_cross_entropy(options, rows, classes, labelled, random);
     }
-  constexpr Index kNorms[][3] = {{1, 1, 1}, {2, 3, 1},   {7, 16, 1},  {40, 17, 1},   {900, 100, 1},
-                                 {3, 5, 7}, {2, 33, 16}, {4, 3, 169}, {1, 2, 40'000}};
-  for (const auto& [outer, channels, inner] : kNorms) {
-    const NormProblem p(outer, channels, inner, random);
-    check_norm(options, p);
-    check_norm_gradient(options, p);
-  }
 }
 
 }  // namespace tapwise::test

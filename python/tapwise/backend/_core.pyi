@@ -146,8 +146,11 @@ def batch_norm(
     beta: Array,
     mean: Array,
     variance: Array,
+    residual: Array | None,
     y: Array,
     epsilon: float,
+    activation: str | None,
+    alpha: float,
     channels_last: bool,
 ) -> None: ...
 def batch_norm_grad(
@@ -156,12 +159,27 @@ def batch_norm_grad(
     gamma: Array,
     mean: Array,
     variance: Array,
+    y: Array | None,
+    beta: Array | None,
     dx: Array,
+    dz: Array | None,
     dgamma: Array,
     dbeta: Array,
     epsilon: float,
+    masked: bool,
     channels_last: bool,
 ) -> None: ...
+def activation_grad_bias(
+    dy: Array,
+    y: Array,
+    x: Array | None,
+    dz: Array,
+    db: Array,
+    kind: str,
+    alpha: float,
+    channels_last: bool,
+) -> None: ...
+def add(a: Array, b: Array, y: Array, activation: str | None, alpha: float) -> None: ...
 def dropout(x: Array, y: Array, rate: float, seed: int) -> None: ...
 def sgd_update(
     w: Array, dw: Array, velocity: Array | None, learning_rate: float, momentum: float, nesterov: bool

@@ -124,6 +124,9 @@ class Backend(Protocol):
     def activation_grad(self, dy: Array, y: Array, x: Array | None, dx: Array, kind: str, alpha: float) -> None:
         """From y, except gelu: from x, which is None for the others. dx may be dy."""
 
+    def add(self, a: Array, b: Array, y: Array, activation: str | None, alpha: float) -> None:
+        """y = activation(a + b); y may be a or b."""
+
     def softmax(self, x: Array, y: Array) -> None:
         """Over the last axis of (rows, classes)."""
 
@@ -138,31 +141,24 @@ class Backend(Protocol):
     def batch_norm_statistics(self, x: Array, mean: Array, variance: Array, channels_last: bool) -> None: ...
 
     def batch_norm(
-        self,
-        x: Array,
-        gamma: Array,
-        beta: Array,
-        mean: Array,
-        variance: Array,
-        y: Array,
-        epsilon: float,
-        channels_last: bool,
-    ) -> None: ...
+        self, x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, residual: Array | None, y: Array,
+        epsilon: float, activation: str | None, alpha: float, channels_last: bool,
+    ) -> None:  # fmt: skip
+        """y may be x or residual."""
 
     def batch_norm_grad(
-        self,
-        dy: Array,
-        x: Array,
-        gamma: Array,
-        mean: Array,
-        variance: Array,
-        dx: Array,
-        dgamma: Array,
-        dbeta: Array,
-        epsilon: float,
-        channels_last: bool,
+        self, dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, y: Array | None, beta: Array | None,
+        dx: Array, dz: Array | None, dgamma: Array, dbeta: Array, epsilon: float, masked: bool, channels_last: bool,
+    ) -> None:  # fmt: skip
+        """mean and variance are the batch's own. masked: dz = dy where y > 0, and y is the output, or beta is given.
+
+        dz may be None; dx and dz may be dy.
+        """
+
+    def activation_grad_bias(
+        self, dy: Array, y: Array, x: Array | None, dz: Array, db: Array, kind: str, alpha: float, channels_last: bool
     ) -> None:
-        """mean and variance are the batch's own."""
+        """dz as activation_grad makes it, which may be dy, and its sum over all but the channels."""
 
     def dropout(self, x: Array, y: Array, rate: float, seed: int) -> None:
         """The mask depends on the element's number and the seed only; y may be x."""

@@ -130,6 +130,8 @@ def average_pool_grad(dy: Array, dx: Array, p: PoolGeometry) -> None:
 
 activation = _core.activation
 activation_grad = _core.activation_grad
+activation_grad_bias = _core.activation_grad_bias
+add = _core.add
 softmax = _core.softmax
 softmax_grad = _core.softmax_grad
 softmax_cross_entropy = _core.softmax_cross_entropy

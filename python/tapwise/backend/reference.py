@@ -178,6 +178,8 @@ def normal_distribution(x: Array) -> Array:
 def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
     if kind == "relu":
         y[...] = np.where(x < 0, 0, x)
+    elif kind == "relu6":
+        y[...] = np.where(x < 0, 0, np.where(x > 6, 6, x))
     elif kind == "leaky_relu":
         y[...] = np.where(x < 0, x * alpha, x)
     elif kind == "elu":
@@ -194,6 +196,8 @@ def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
 def activation_grad(dy: Array, y: Array, x: Array | None, dx: Array, kind: str, alpha: float) -> None:
     if kind == "relu":
         dx[...] = np.where(y <= 0, 0, dy)
+    elif kind == "relu6":
+        dx[...] = np.where((y <= 0) | (y >= 6), 0, dy)
     elif kind == "leaky_relu":
         dx[...] = np.where(y <= 0, dy * alpha, dy)
     elif kind == "elu":
@@ -204,6 +208,12 @@ def activation_grad(dy: Array, y: Array, x: Array | None, dx: Array, kind: str, 
         dx[...] = dy * (1 - y * y)
     elif x is not None:
         dx[...] = dy * (normal_distribution(x) + x * np.exp(x * x / -2) / math.sqrt(2 * math.pi))
+
+
+@silent
+def add(a: Array, b: Array, y: Array, kind: str | None, alpha: float) -> None:
+    np.add(a, b, out=y)
+    finish(y, None, None, kind, alpha, True)
 
 
 @silent
@@ -250,18 +260,28 @@ def batch_norm_statistics(x: Array, mean: Array, variance: Array, channels_last:
 
 @silent
 def batch_norm(
-    x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, y: Array, epsilon: float, channels_last: bool
-) -> None:
+    x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, residual: Array | None, y: Array,
+    epsilon: float, kind: str | None, alpha: float, channels_last: bool,
+) -> None:  # fmt: skip
     x, y = last(x, channels_last), last(y, channels_last)
-    y[...] = gamma * (x - mean) / np.sqrt(variance + x.dtype.type(epsilon)) + beta
+    z = gamma * (x - mean) / np.sqrt(variance + x.dtype.type(epsilon)) + beta
+    finish(z, None, None if residual is None else last(residual, channels_last), kind, alpha, True)
+    y[...] = z
 
 
 @silent
 def batch_norm_grad(
-    dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, dx: Array, dgamma: Array, dbeta: Array,
-    epsilon: float, channels_last: bool,
+    dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, y: Array | None, beta: Array | None, dx: Array,
+    dz: Array | None, dgamma: Array, dbeta: Array, epsilon: float, masked: bool, channels_last: bool,
 ) -> None:  # fmt: skip
     """mean and variance depend on x too, so dx loses its components along 1 and along normal."""
+    if masked and y is None and beta is not None:
+        y = np.empty_like(x)
+        batch_norm(x, gamma, beta, mean, variance, None, y, epsilon, None, 0.0, channels_last)
+    if masked and y is not None:
+        dy = np.where(y <= 0, 0, dy).astype(x.dtype)
+    if dz is not None:
+        dz[...] = dy
     dy, x, dx = (last(a, channels_last) for a in (dy, x, dx))
     axes, count = tuple(range(x.ndim - 1)), x.dtype.type(x.size // x.shape[-1])
     deviation = np.sqrt(variance + x.dtype.type(epsilon))
@@ -269,6 +289,13 @@ def batch_norm_grad(
     dbeta[...] = dy.sum(axis=axes)
     dgamma[...] = (dy * normal).sum(axis=axes)
     dx[...] = gamma / deviation * (dy - dbeta / count - normal * (dgamma / count))
+
+
+def activation_grad_bias(
+    dy: Array, y: Array, x: Array | None, dz: Array, db: Array, kind: str, alpha: float, channels_last: bool
+) -> None:
+    activation_grad(dy, y, x, dz, kind, alpha)
+    conv_grad_bias(dz, db, channels_last)
 
 
 def mix(h: Array) -> Array:

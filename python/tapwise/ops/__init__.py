@@ -5,6 +5,7 @@ from .low_precision import conv_int8
 from .nn import (
     activation,
     activation_grad,
+    add,
     dense,
     dense_grad_bias,
     dense_grad_input,
@@ -13,6 +14,7 @@ from .nn import (
     gelu,
     leaky_relu,
     relu,
+    relu6,
     sigmoid,
     softmax,
     softmax_cross_entropy,
@@ -20,6 +22,7 @@ from .nn import (
     softmax_grad,
     tanh,
 )
+from .norm import activation_grad_bias, batch_norm, batch_norm_grad
 from .pack import PackedWeights, pack
 from .pool import (
     adaptive_average_pool,
@@ -33,16 +36,18 @@ from .pool import (
     max_pool,
     max_pool_grad,
 )
-from .training import adam_update, batch_norm, batch_norm_grad, dropout, dropout_grad, sgd_update
+from .training import adam_update, dropout, dropout_grad, sgd_update
 
 __all__ = [
     "PackedWeights",
     "activation",
     "activation_grad",
+    "activation_grad_bias",
     "adam_update",
     "adaptive_average_pool",
     "adaptive_average_pool_grad",
     "adaptive_max_pool",
+    "add",
     "average_pool",
     "average_pool_grad",
     "batch_norm",
@@ -69,6 +74,7 @@ __all__ = [
     "max_pool_grad",
     "pack",
     "relu",
+    "relu6",
     "sgd_update",
     "sigmoid",
     "softmax",

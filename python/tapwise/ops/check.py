@@ -14,7 +14,7 @@ DType: TypeAlias = np.dtype[Any]
 
 ALGORITHMS = ("auto", "direct", "im2col", "winograd", "winograd-2x2", "winograd-4x4", "winograd-6x6")
 ACCURACIES = ("strict", "default", "fast")
-ACTIVATIONS = ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu")
+ACTIVATIONS = ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "relu6")
 ALPHA = {"leaky_relu": 0.2, "elu": 1.0}
 
 
@@ -93,6 +93,11 @@ def written(x: Any, name: str, shape: Shape, dtype: DType, /, **inputs: Array | 
     array = shaped(x, name, shape, dtype)
     if not array.flags.writeable:
         raise ValueError(f"{name} must be writeable, got a read-only array")
+    return apart(array, name, **inputs)
+
+
+def apart(array: Array, name: str, /, **inputs: Array | None) -> Array:
+    """array, which is to be written to and has none of the inputs' memory."""
     owner = array.flags.owndata
     for other, given in inputs.items():
         if given is None or (owner and given.base is None and given is not array):
@@ -102,13 +107,17 @@ def written(x: Any, name: str, shape: Shape, dtype: DType, /, **inputs: Array | 
     return array
 
 
-def elementwise(out: Any, x: Array, /, **inputs: Array | None) -> Array:
-    """The result of an operation in which element i of x is read before element i of out is written: out may be x."""
+def elementwise(out: Any, x: Array, other: Array | None = None, /, *, name: str = "out", **inputs: Any) -> Array:
+    """The result of an operation in which element i of x is read before element i of out is written: out may be x.
+
+    So may `other`, which has the shape of x or is None.
+    """
     if out is None:
         return empty(x.shape, x.dtype)
-    y = written(out, "out", x.shape, x.dtype, **inputs)
-    if may_share_memory(y, x) and y.ctypes.data != x.ctypes.data:
-        raise ValueError("out must be x or apart from it, got memory that overlaps in part")
+    y = written(out, name, x.shape, x.dtype, **inputs)
+    for same in (x,) if other is None else (x, other):
+        if may_share_memory(y, same) and y.ctypes.data != same.ctypes.data:
+            raise ValueError(f"{name} must be x or apart from it, got memory that overlaps in part")
     return y
 
 

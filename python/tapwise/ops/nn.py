@@ -103,7 +103,7 @@ def dense_geometry(x_shape: Shape, w_shape: Shape) -> ConvGeometry:
 
 
 def activation(x: Any, kind: str | None, *, alpha: float | None = None, out: Any = None) -> Array:
-    """kind: "relu", "leaky_relu" (slope alpha, 0.2), "elu" (alpha, 1.0), "sigmoid", "tanh", "gelu" (exact).
+    """kind: "relu", "leaky_relu" (slope alpha, 0.2), "elu" (alpha, 1.0), "sigmoid", "tanh", "gelu" (exact), "relu6".
 
     Any shape; out may be x. relu and leaky_relu keep NaN. "linear" copies.
     """
@@ -139,9 +139,25 @@ def activation_grad(
     return dx
 
 
+def add(a: Any, b: Any, *, activation: str | None = None, alpha: float | None = None, out: Any = None) -> Array:
+    """activation(a + b), two arrays of one shape; out may be either."""
+    backend = current()
+    a = source(a, "a", backend.dtypes)
+    b = shaped(b, "b", a.shape, a.dtype)
+    kind, slope = activation_alpha(activation, alpha)
+    y = elementwise(out, a, b)
+    backend.add(a, b, y, kind, slope)
+    return y
+
+
 def relu(x: Any, *, out: Any = None) -> Array:
     """x where x >= 0 or NaN, else 0."""
     return activation(x, "relu", out=out)
+
+
+def relu6(x: Any, *, out: Any = None) -> Array:
+    """relu, at most 6."""
+    return activation(x, "relu6", out=out)
 
 
 def leaky_relu(x: Any, negative_slope: float = 0.2, *, out: Any = None) -> Array:

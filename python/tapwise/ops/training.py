@@ -1,91 +1,10 @@
-"""Batch normalization, dropout, and the steps of the optimizers."""
+"""Dropout, and the steps of the optimizers."""
 
 from typing import Any
 
-import numpy as np
-
 from ..backend import current
-from .check import Array, DType, elementwise, number, shaped, source, written
-from .geometry import integer, is_channels_last
-
-
-def batch_norm(
-    x: Any,
-    gamma: Any,
-    beta: Any,
-    mean: Any = None,
-    variance: Any = None,
-    *,
-    epsilon: float = 1e-3,
-    training: bool = False,
-    data_format: str = "channels_last",
-    out: Any = None,
-) -> Any:
-    """gamma * (x - mean) / sqrt(variance + epsilon) + beta, for each channel.
-
-    x (n, ..., c) or channels_first (n, c, ...); gamma, beta, mean, variance (c,); gamma None is 1, beta None is 0.
-    training: mean and the biased variance are x's own and come back too: (y, mean, variance); else y.
-    Raises TypeError on another dtype, ValueError on sizes that don't fit or nothing to take statistics of.
-    """
-    backend = current()
-    x, channels_last = normalized(x, "x", data_format, not training)
-    shape, dtype = (x.shape[-1 if channels_last else 1],), x.dtype
-    gamma, beta = per_channel(gamma, "gamma", shape, dtype, 1), per_channel(beta, "beta", shape, dtype, 0)
-    epsilon = number(epsilon, "epsilon", 0.0)
-    if training:
-        if mean is not None or variance is not None:
-            raise ValueError("mean and variance must be None in training, which computes them, got arrays")
-        mean, variance = np.empty(shape, dtype), np.empty(shape, dtype)
-    else:
-        mean, variance = shaped(mean, "mean", shape, dtype), shaped(variance, "variance", shape, dtype)
-    if out is None:
-        y = np.empty(x.shape, dtype)
-    else:
-        y = written(out, "out", x.shape, dtype, x=x, gamma=gamma, beta=beta, mean=mean, variance=variance)
-    if training:
-        backend.batch_norm_statistics(x, mean, variance, channels_last)
-    backend.batch_norm(x, gamma, beta, mean, variance, y, epsilon, channels_last)
-    return (y, mean, variance) if training else y
-
-
-def batch_norm_grad(
-    dy: Any,
-    x: Any,
-    gamma: Any,
-    mean: Any,
-    variance: Any,
-    *,
-    epsilon: float = 1e-3,
-    data_format: str = "channels_last",
-    out: Any = None,
-) -> tuple[Array, Array, Array]:
-    """dx, dgamma, dbeta of batch_norm in training; mean and variance are the ones it returned. out takes dx."""
-    backend = current()
-    x, channels_last = normalized(x, "x", data_format, False)
-    shape, dtype = (x.shape[-1 if channels_last else 1],), x.dtype
-    dy = shaped(dy, "dy", x.shape, dtype)
-    gamma = per_channel(gamma, "gamma", shape, dtype, 1)
-    mean, variance = shaped(mean, "mean", shape, dtype), shaped(variance, "variance", shape, dtype)
-    epsilon = number(epsilon, "epsilon", 0.0)
-    if out is None:
-        dx = np.empty(x.shape, dtype)
-    else:
-        dx = written(out, "out", x.shape, dtype, dy=dy, x=x, gamma=gamma, mean=mean, variance=variance)
-    dgamma, dbeta = np.empty(shape, dtype), np.empty(shape, dtype)
-    backend.batch_norm_grad(dy, x, gamma, mean, variance, dx, dgamma, dbeta, epsilon, channels_last)
-    return dx, dgamma, dbeta
-
-
-def normalized(x: Any, name: str, data_format: str, empty: bool) -> tuple[Array, bool]:
-    x = source(x, name, current().dtypes)
-    channels_last = is_channels_last(data_format)
-    if x.ndim < 2 or (not empty and not x.size):
-        raise ValueError(f"{name} must have at least 2 dimensions{'' if empty else ' of size >= 1'}, got {x.shape}")
-    return x, channels_last
-
-
-def per_channel(a: Any, name: str, shape: tuple[int, ...], dtype: DType, default: int) -> Array:
-    return np.full(shape, default, dtype) if a is None else shaped(a, name, shape, dtype)
+from .check import Array, elementwise, number, shaped, source, written
+from .geometry import integer
 
 
 def dropout(x: Any, rate: float, seed: int, *, out: Any = None) -> Array:

@@ -6,6 +6,7 @@
     sigmoid     1 / (1 + e^-x)                    dy * y * (1 - y)
     tanh        tanh x                            dy * (1 - y^2)
     gelu        x * cdf(x)                        dy * (cdf(x) + x * pdf(x)), of the normal distribution
+    relu6       relu, at most 6                   dy * (0 < y < 6), NaN passes
 
 erfc keeps the digits of the lower tail that 1 + erf would lose.
 """
@@ -15,11 +16,12 @@ import math
 import numpy as np
 
 from .compiled import Array, kernel, typed
+from .elements import sum_of
 from .threads import grain, parallel_for
 
-RELU, LEAKY_RELU, ELU, SIGMOID, TANH, GELU = range(1, 7)
+RELU, LEAKY_RELU, ELU, SIGMOID, TANH, GELU, RELU6 = range(1, 8)
 CODES = {None: 0, "linear": 0, "relu": RELU, "leaky_relu": LEAKY_RELU, "elu": ELU, "sigmoid": SIGMOID, "tanh": TANH,
-         "gelu": GELU}  # fmt: skip
+         "gelu": GELU, "relu6": RELU6}  # fmt: skip
 
 
 def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
@@ -37,6 +39,13 @@ def activation_grad(dy: Array, y: Array, x: Array | None, dx: Array, kind: str, 
         grain(dx.size, 8),
         lambda begin, end: _activate_grad(dy[begin:end], at[begin:end], dx[begin:end], code, slope),
     )
+
+
+def add(a: Array, b: Array, y: Array, kind: str | None, alpha: float) -> None:
+    """y = kind(a + b); y may be a or b."""
+    sum_of(a, b, y)
+    if kind is not None:
+        activation(y, y, kind, alpha)
 
 
 class Epilogue:
@@ -101,7 +110,7 @@ def _finish(
 
 @kernel
 def _activate(x: Array, y: Array, code: int, alpha: float) -> None:
-    zero, half, one = x.dtype.type(0), x.dtype.type(0.5), x.dtype.type(1)
+    zero, half, one, six = x.dtype.type(0), x.dtype.type(0.5), x.dtype.type(1), x.dtype.type(6)
     root = x.dtype.type(-math.sqrt(0.5))
     if code == RELU:
         for i in range(x.size):
@@ -122,11 +131,14 @@ def _activate(x: Array, y: Array, code: int, alpha: float) -> None:
     elif code == GELU:
         for i in range(x.size):
             y[i] = x[i] * (half * math.erfc(x[i] * root))
+    elif code == RELU6:
+        for i in range(x.size):
+            y[i] = zero if x[i] < zero else six if x[i] > six else x[i]
 
 
 @kernel
 def _activate_grad(dy: Array, at: Array, dx: Array, code: int, alpha: float) -> None:
-    zero, half, one = dy.dtype.type(0), dy.dtype.type(0.5), dy.dtype.type(1)
+    zero, half, one, six = dy.dtype.type(0), dy.dtype.type(0.5), dy.dtype.type(1), dy.dtype.type(6)
     root, scale = dy.dtype.type(-math.sqrt(0.5)), dy.dtype.type(math.sqrt(0.5 / math.pi))
     if code == RELU:
         for i in range(dy.size):
@@ -147,6 +159,9 @@ def _activate_grad(dy: Array, at: Array, dx: Array, code: int, alpha: float) -> 
         for i in range(dy.size):
             pdf = scale * math.exp(-half * at[i] * at[i])
             dx[i] = dy[i] * (half * math.erfc(at[i] * root) + at[i] * pdf)
+    elif code == RELU6:
+        for i in range(dy.size):
+            dx[i] = zero if at[i] <= zero or at[i] >= six else dy[i]
     else:
         for i in range(dy.size):
             dx[i] = dy[i]

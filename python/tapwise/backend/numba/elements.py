@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .compiled import Array, kernel
+from .compiled import Array, kernel, typed
 from .threads import grain, parallel_for
 
 
@@ -10,6 +10,12 @@ def add(to: Array, by: Array) -> None:
     """to += by, both contiguous."""
     to, by = to.reshape(-1), by.reshape(-1)
     parallel_for(to.size, grain(to.size, 1), lambda begin, end: _add(to[begin:end], by[begin:end]))
+
+
+def sum_of(a: Array, b: Array, y: Array) -> None:
+    """y = a + b, all contiguous; y may be a or b."""
+    a, b, y = typed(a).reshape(-1), typed(b).reshape(-1), y.reshape(-1)
+    parallel_for(y.size, grain(y.size, 1), lambda begin, end: _sum(a[begin:end], b[begin:end], y[begin:end]))
 
 
 def all_finite(a: Array) -> bool:
@@ -28,6 +34,12 @@ def all_finite(a: Array) -> bool:
 def _add(to: Array, by: Array) -> None:
     for i in range(to.size):
         to[i] += by[i]
+
+
+@kernel
+def _sum(a: Array, b: Array, y: Array) -> None:
+    for i in range(y.size):
+        y[i] = a[i] + b[i]
 
 
 @kernel

@@ -15,6 +15,7 @@ from math import prod
 
 import numpy as np
 
+from .activation import activation, activation_grad
 from .compiled import Array, kernel, silent, typed
 from .threads import grain, parallel_for
 
@@ -41,25 +42,36 @@ def batch_norm_statistics(x: Array, mean: Array, variance: Array, channels_last:
 
 @silent
 def batch_norm(
-    x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, y: Array, epsilon: float, channels_last: bool
-) -> None:
-    """y = gamma * (x - mean) / sqrt(variance + epsilon) + beta, per channel."""
+    x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, residual: Array | None, y: Array,
+    epsilon: float, kind: str | None, alpha: float, channels_last: bool,
+) -> None:  # fmt: skip
+    """y = activation(gamma * (x - mean) / sqrt(variance + epsilon) + beta + residual), per channel."""
     scale = gamma / np.sqrt(variance + x.dtype.type(epsilon))
-    x, y = _matrix(x, channels_last), _matrix(y, channels_last)
+    at, to = _matrix(x, channels_last), _matrix(y, channels_last)
+    by = np.empty((0, 0), x.dtype) if residual is None else _matrix(residual, channels_last)
     mean, beta = typed(mean), typed(beta)
     parallel_for(
-        x.shape[0],
-        grain(x.shape[0], x.shape[1]),
-        lambda begin, end: _normalize(x, mean, scale, beta, y, channels_last, begin, end),
+        at.shape[0],
+        grain(at.shape[0], at.shape[1]),
+        lambda begin, end: _normalize(at, mean, scale, beta, by, to, channels_last, begin, end),
     )
+    if kind is not None:
+        activation(y, y, kind, alpha)
 
 
 @silent
 def batch_norm_grad(
-    dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, dx: Array, dgamma: Array, dbeta: Array,
-    epsilon: float, channels_last: bool,
+    dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, y: Array | None, beta: Array | None, dx: Array,
+    dz: Array | None, dgamma: Array, dbeta: Array, epsilon: float, masked: bool, channels_last: bool,
 ) -> None:  # fmt: skip
     """mean and variance are the batch's own: dx loses its components along 1 and along x - mean."""
+    if masked and y is None and beta is not None:
+        y = np.empty_like(x)
+        batch_norm(x, gamma, beta, mean, variance, None, y, epsilon, None, 0.0, channels_last)
+    if masked and y is not None:
+        masked_dy = dx if dz is None else dz
+        activation_grad(dy, y, None, masked_dy, "relu", 0.0)
+        dy = masked_dy
     count, inverse = x.size // mean.size, 1 / np.sqrt(variance + np.float64(epsilon))
     total, product = _sums(dy, x, np.zeros(mean.size), mean.astype(np.float64), channels_last)
     dbeta[...] = total
@@ -74,6 +86,14 @@ def batch_norm_grad(
         grain(x.shape[0], x.shape[1]),
         lambda begin, end: _normalize_grad(dy, x, mean, scale, shift, slope, dx, channels_last, begin, end),
     )
+
+
+def activation_grad_bias(
+    dy: Array, y: Array, x: Array | None, dz: Array, db: Array, kind: str, alpha: float, channels_last: bool
+) -> None:
+    """dz = dy f'(x), and its sum over all but the channels."""
+    activation_grad(dy, y, x, dz, kind, alpha)
+    conv_grad_bias(dz, db, channels_last)
 
 
 def _matrix(x: Array, channels_last: bool) -> Array:
@@ -133,17 +153,20 @@ def _sum_planes(a: Array, x: Array, a0: Array, x0: Array, sums: Array, begin: in
 
 @kernel
 def _normalize(
-    x: Array, mean: Array, scale: Array, beta: Array, y: Array, channels_last: bool, begin: int, end: int
-) -> None:
+    x: Array, mean: Array, scale: Array, beta: Array, residual: Array, y: Array, channels_last: bool, begin: int,
+    end: int,
+) -> None:  # fmt: skip
     for row in range(begin, end):
-        to, by = y[row], x[row]
-        if channels_last:
-            for c in range(mean.size):
-                to[c] = (by[c] - mean[c]) * scale[c] + beta[c]
+        to, at = y[row], x[row]
+        if residual.size:
+            by = residual[row]
+            for j in range(at.size):
+                c = j if channels_last else row % mean.size
+                to[j] = (at[j] - mean[c]) * scale[c] + beta[c] + by[j]
         else:
-            c = row % mean.size
-            for j in range(by.size):
-                to[j] = (by[j] - mean[c]) * scale[c] + beta[c]
+            for j in range(at.size):
+                c = j if channels_last else row % mean.size
+                to[j] = (at[j] - mean[c]) * scale[c] + beta[c]
 
 
 @kernel

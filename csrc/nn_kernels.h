@@ -1,0 +1,50 @@
+// nn_kernels.h — the types of the kernels beside convolution and pooling, as kernels.h states them.
+#pragma once
+
+#include "shape.h"
+
+namespace tapwise {
+
+// Range: elements. y and dx may be inputs.
+using ActivationForward = void(Activation, float alpha, const float* x, float* y, Index begin, Index end);
+using ActivationGrad = void(Activation, float alpha, const float* dy, const float* y, const float* x, float* dx,
+                            Index begin, Index end);
+// y = activation(a + b)
+using AddForward = void(Activation, float alpha, const float* a, const float* b, float* y, Index begin, Index end);
+// Keeps an element whose hash is at least `dropped`, of 2^32.
+using DropoutForward = void(const float* x, float* y, std::uint32_t dropped, float scale, std::uint64_t seed,
+                            Index begin, Index end);
+using SgdUpdate = void(float* w, const float* dw, float* velocity, float learning_rate, float momentum, bool nesterov,
+                       Index begin, Index end);
+// rate_1, rate_2 are 1 - beta_1, 1 - beta_2.
+using AdamUpdate = void(float* w, const float* dw, float* m, float* v, float step_size, float rate_1, float rate_2,
+                        float epsilon, Index begin, Index end);
+
+// Range: rows of (rows, classes). labels or targets is null: class numbers, or a distribution a row.
+using SoftmaxForward = void(Index classes, const float* x, float* y, Index begin, Index end);
+using SoftmaxGrad = void(Index classes, const float* dy, const float* y, float* dx, Index begin, Index end);
+using CrossEntropyForward = void(Index classes, const float* logits, const std::int32_t* labels, const float* targets,
+                                 float* loss, Index begin, Index end);
+using CrossEntropyGrad = void(Index classes, const float* logits, const std::int32_t* labels, const float* targets,
+                              const float* scale, float* dlogits, Index begin, Index end);
+
+// Sums by channel (chunks, 2, channels) in float64. Range: (chunk, channel) pairs, in channels_last all of a chunk's.
+// Of x - x0 and (x - x0)^2, where x0 is the channel's first value.
+using NormStatistics = void(const Norm&, const float* x, double* sums, Index begin, Index end);
+// Of dz and dz * (x - mean). dz is stored unless it is null, and may be dy.
+using NormGradSums = void(const Norm&, const NormMask&, const float* dy, const float* x, const float* mean, float* dz,
+                          double* sums, Index begin, Index end);
+// Of dz alone, where dz = dy f'(x) by y, or by x for gelu. dz is stored unless it is null, and may be dy.
+using BiasGradSums = void(const Norm&, Activation, float alpha, const float* dy, const float* y, const float* x,
+                          float* dz, double* sums, Index begin, Index end);
+
+// Range: (outer, channel) pairs, in channels_last all of a row's. Per channel
+// y = activation((x - mean) * scale + beta + residual); y may be x or residual.
+using NormForward = void(const Norm&, const Epilogue&, const float* x, const float* mean, const float* scale, float* y,
+                         Index begin, Index end);
+// dx = scale * (dz - dy_mean - (x - mean) * slope); dx may be dy.
+using NormGradInput = void(const Norm&, const NormMask&, const float* dy, const float* x, const float* mean,
+                           const float* scale, const float* dy_mean, const float* slope, float* dx, Index begin,
+                           Index end);
+
+}  // namespace tapwise

@@ -1,0 +1,119 @@
+#include <cmath>
+
+#include "chunks.h"
+#include "isa.h"
+#include "nn.h"
+#include "scratch.h"
+
+namespace tapwise {
+namespace {
+
+constexpr Index kMostChunks = 256;  // of a sum: bounds the scratch
+
+// A channels_last pair is one column of a chunk: its task takes all of the row.
+struct Sums {
+  Norm s;
+  Index pairs, pair_elements;
+  Index floats;  // of scratch
+};
+
+Sums sums_of(Index outer, Index channels, Index inner) {
+  const Index rows = std::max<Index>({1, kChunk / (channels * inner), (outer + kMostChunks - 1) / kMostChunks});
+  const Index chunks = (outer + rows - 1) / rows;
+  constexpr Index kFloats = sizeof(double) / sizeof(float);
+  return {{outer, channels, inner, rows}, chunks * channels, rows * inner, chunks * channels * 2 * kFloats};
+}
+
+// Runs sum(begin, end) over all pairs and adds the chunks in order, into the first one.
+template <class Sum>
+void add_chunks(const Sums& shape, double* sums, const Sum& sum) {
+  const Index channels = shape.s.channels;
+  const Index grain = shape.s.inner == 1 ? channels : std::max<Index>(1, kChunk / shape.pair_elements);
+  parallel_for(shape.pairs, grain, [&](Index begin, Index end) {
+    const FlushSubnormals flush;
+    sum(begin, end);
+  });
+  for (Index chunk = 2 * channels; chunk < 2 * shape.pairs; chunk += 2 * channels)
+    for (Index i = 0; i < 2 * channels; ++i) sums[i] += sums[chunk + i];
+}
+
+// (outer, channel) pairs, whole rows of them with inner = 1.
+template <class Body>
+void split_pairs(Index outer, Index channels, Index inner, const Body& body) {
+  const Index unit = inner == 1 ? channels : 1;
+  split(outer * channels / unit, inner * unit, [&](Index begin, Index end) { body(begin * unit, end * unit); });
+}
+
+double inverse_deviation(float variance, double epsilon) {
+  return 1.0 / std::sqrt(static_cast<double>(variance) + epsilon);
+}
+
+}  // namespace
+
+void bias_grad(Activation kind, float alpha, Index outer, Index channels, Index inner, const float* dy, const float* y,
+               const float* x, float* dz, float* db) {
+  const Table& t = table();
+  if (outer * channels * inner == 0) {
+    std::fill_n(db, channels, 0.0f);
+    return;
+  }
+  const Sums shape = sums_of(outer, channels, inner);
+  double* sums = reinterpret_cast<double*>(scratch(Scratch::shared, shape.floats));
+  add_chunks(shape, sums,
+             [&](Index begin, Index end) { t.bias_grad_sums(shape.s, kind, alpha, dy, y, x, dz, sums, begin, end); });
+  for (Index c = 0; c < channels; ++c) db[c] = static_cast<float>(sums[c]);
+}
+
+void batch_norm_statistics(Index outer, Index channels, Index inner, const float* x, float* mean, float* variance) {
+  const Table& t = table();
+  const Sums shape = sums_of(outer, channels, inner);
+  double* sums = reinterpret_cast<double*>(scratch(Scratch::shared, shape.floats));
+  add_chunks(shape, sums, [&](Index begin, Index end) { t.batch_norm_statistics(shape.s, x, sums, begin, end); });
+  const double count = static_cast<double>(outer * inner);
+  for (Index c = 0; c < channels; ++c) {
+    const double from_first = sums[c] / count;
+    mean[c] = static_cast<float>(x[c * inner] + from_first);
+    const double v = sums[channels + c] / count - from_first * from_first;
+    variance[c] = static_cast<float>(v < 0 ? 0 : v);
+  }
+}
+
+void batch_norm(Index outer, Index channels, Index inner, const Epilogue& e, const float* x, const float* gamma,
+                const float* mean, const float* variance, double epsilon, float* y) {
+  const Table& t = table();
+  float* scale = scratch(Scratch::shared, channels);
+  for (Index c = 0; c < channels; ++c)
+    scale[c] = static_cast<float>(gamma[c] * inverse_deviation(variance[c], epsilon));
+  split_pairs(outer, channels, inner, [&](Index begin, Index end) {
+    t.batch_norm_forward({outer, channels, inner, 1}, e, x, mean, scale, y, begin, end);
+  });
+}
+
+void batch_norm_grad(Index outer, Index channels, Index inner, NormMask mask, const float* dy, const float* x,
+                     const float* gamma, const float* mean, const float* variance, double epsilon, float* dx, float* dz,
+                     float* dgamma, float* dbeta) {
+  const Table& t = table();
+  const Sums shape = sums_of(outer, channels, inner);
+  float* memory = scratch(Scratch::shared, shape.floats + 3 * channels);
+  double* sums = reinterpret_cast<double*>(memory);
+  float *scale = memory + shape.floats, *dy_mean = scale + channels, *slope = dy_mean + channels;
+  for (Index c = 0; c < channels; ++c)
+    scale[c] = static_cast<float>(gamma[c] * inverse_deviation(variance[c], epsilon));
+  mask.scale = scale;
+  add_chunks(shape, sums,
+             [&](Index begin, Index end) { t.batch_norm_grad_sums(shape.s, mask, dy, x, mean, dz, sums, begin, end); });
+  const double count = static_cast<double>(outer * inner);
+  for (Index c = 0; c < channels; ++c) {
+    const double inverse = inverse_deviation(variance[c], epsilon);
+    dbeta[c] = static_cast<float>(sums[c]);
+    dgamma[c] = static_cast<float>(sums[channels + c] * inverse);
+    dy_mean[c] = static_cast<float>(sums[c] / count);
+    slope[c] = static_cast<float>(sums[channels + c] * inverse * inverse / count);
+  }
+  if (dz) dy = dz, mask.kind = NormMask::none;
+  split_pairs(outer, channels, inner, [&](Index begin, Index end) {
+    t.batch_norm_grad_input(shape.s, mask, dy, x, mean, scale, dy_mean, slope, dx, begin, end);
+  });
+}
+
+}  // namespace tapwise

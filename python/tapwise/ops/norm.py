@@ -1,0 +1,162 @@
+"""Batch normalization with what is joined to it, and the gradients that are sums by channel."""
+
+from typing import Any
+
+import numpy as np
+
+from ..backend import current
+from .check import Array, DType, activation_alpha, apart, elementwise, number, shaped, source, written
+from .geometry import is_channels_last
+
+
+def batch_norm(
+    x: Any,
+    gamma: Any,
+    beta: Any,
+    mean: Any = None,
+    variance: Any = None,
+    *,
+    epsilon: float = 1e-3,
+    training: bool = False,
+    activation: str | None = None,
+    alpha: float | None = None,
+    residual: Any = None,
+    data_format: str = "channels_last",
+    out: Any = None,
+    out_mean: Any = None,
+    out_variance: Any = None,
+) -> Any:
+    """activation(gamma * (x - mean) / sqrt(variance + epsilon) + beta + residual), for each channel, in one pass.
+
+    x and residual (n, ..., c) or channels_first (n, c, ...); gamma, beta, mean, variance (c,); gamma None is 1, beta
+    None is 0. training: mean and the biased variance are x's own and come back too, (y, mean, variance), in out_mean
+    and out_variance if given; else y. out may be x or residual.
+    Raises TypeError on another dtype, ValueError on sizes that don't fit or nothing to take statistics of.
+    """
+    backend = current()
+    x, channels_last = normalized(x, "x", data_format, not training)
+    shape, dtype = (x.shape[-1 if channels_last else 1],), x.dtype
+    gamma, beta = per_channel(gamma, "gamma", shape, dtype, 1), per_channel(beta, "beta", shape, dtype, 0)
+    epsilon = number(epsilon, "epsilon", 0.0)
+    kind, slope = activation_alpha(activation, alpha)
+    if residual is not None:
+        residual = shaped(residual, "residual", x.shape, dtype)
+    if training:
+        if mean is not None or variance is not None:
+            raise ValueError("mean and variance must be None in training, which computes them, got arrays")
+        given = {"x": x, "gamma": gamma, "beta": beta, "residual": residual}
+        mean = result(out_mean, "out_mean", shape, dtype, **given)
+        variance = result(out_variance, "out_variance", shape, dtype, **given, out_mean=mean)
+    else:
+        mean, variance = shaped(mean, "mean", shape, dtype), shaped(variance, "variance", shape, dtype)
+        if out_mean is not None or out_variance is not None:
+            raise ValueError("out_mean and out_variance must be None unless training, got arrays")
+    y = elementwise(out, x, residual, gamma=gamma, beta=beta, mean=mean, variance=variance)
+    if training:
+        backend.batch_norm_statistics(x, mean, variance, channels_last)
+    backend.batch_norm(x, gamma, beta, mean, variance, residual, y, epsilon, kind, slope, channels_last)
+    return (y, mean, variance) if training else y
+
+
+def batch_norm_grad(
+    dy: Any,
+    x: Any,
+    gamma: Any,
+    mean: Any,
+    variance: Any,
+    *,
+    epsilon: float = 1e-3,
+    activation: str | None = None,
+    y: Any = None,
+    beta: Any = None,
+    data_format: str = "channels_last",
+    out: Any = None,
+    out_residual: Any = None,
+    out_gamma: Any = None,
+    out_beta: Any = None,
+) -> tuple[Array, Array, Array]:
+    """dx, dgamma, dbeta of batch_norm in training; mean and variance are the ones it returned.
+
+    activation: None, or "relu" with batch_norm's result y; then dz = dy where y > 0, else 0. Where y was made without a
+    residual it may be None: it is found again from x and beta (None is 0), without reading it. out takes dx and may be
+    dy. out_residual takes dz, the gradient of the residual, and may be dy; out_gamma and out_beta take dgamma, dbeta.
+    """
+    backend = current()
+    x, channels_last = normalized(x, "x", data_format, False)
+    shape, dtype = (x.shape[-1 if channels_last else 1],), x.dtype
+    dy = shaped(dy, "dy", x.shape, dtype)
+    gamma = per_channel(gamma, "gamma", shape, dtype, 1)
+    mean, variance = shaped(mean, "mean", shape, dtype), shaped(variance, "variance", shape, dtype)
+    epsilon = number(epsilon, "epsilon", 0.0)
+    masked = activation not in (None, "linear")
+    if activation not in (None, "linear", "relu"):
+        raise ValueError(f"activation must be None, linear or relu, got {activation!r}")
+    if y is not None:
+        y = shaped(y, "y", x.shape, dtype)
+    elif masked:
+        beta = per_channel(beta, "beta", shape, dtype, 0)
+    given = {"x": x, "y": y, "gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
+    dx = elementwise(out, dy, **given)
+    dz = None
+    if out_residual is not None:
+        if y is None or not masked:
+            raise ValueError("out_residual must be None without activation and y: the gradient is dy, got an array")
+        dz = apart(elementwise(out_residual, dy, name="out_residual", **given), "out_residual", out=dx)
+    taken = {**given, "dy": dy, "out": dx, "out_residual": dz}
+    dgamma = result(out_gamma, "out_gamma", shape, dtype, **taken)
+    dbeta = result(out_beta, "out_beta", shape, dtype, **taken, out_gamma=dgamma)
+    backend.batch_norm_grad(
+        dy, x, gamma, mean, variance, y, beta, dx, dz, dgamma, dbeta, epsilon, masked, channels_last
+    )
+    return dx, dgamma, dbeta
+
+
+def activation_grad_bias(
+    dy: Any,
+    y: Any,
+    kind: str | None,
+    *,
+    x: Any = None,
+    alpha: float | None = None,
+    data_format: str = "channels_last",
+    out: Any = None,
+    out_bias: Any = None,
+) -> tuple[Array, Array]:
+    """dz and db of y = activation(... + b) in one pass: dz = activation_grad(dy, y, kind), db (c,) its sum by channel.
+
+    dy, y, x (n, ..., c) or channels_first (n, c, ...); "gelu" needs the input x, and y may be None. out takes dz and
+    may be dy; out_bias takes db. Without an activation dz is dy itself.
+    """
+    backend = current()
+    dy, channels_last = normalized(dy, "dy", data_format, True)
+    kind, slope = activation_alpha(kind, alpha)
+    shape = (dy.shape[-1 if channels_last else 1],)
+    if kind is None:
+        db = result(out_bias, "out_bias", shape, dy.dtype, dy=dy)
+        backend.conv_grad_bias(dy, db, channels_last)
+        return dy, db
+    x = None if x is None else shaped(x, "x", dy.shape, dy.dtype)
+    if kind == "gelu":
+        y = x = shaped(x, "x", dy.shape, dy.dtype)
+    else:
+        y, x = shaped(y, "y", dy.shape, dy.dtype), None
+    dz = elementwise(out, dy, y=y, x=x)
+    db = result(out_bias, "out_bias", shape, dy.dtype, dy=dy, y=y, x=x, out=dz)
+    backend.activation_grad_bias(dy, y, x, dz, db, kind, slope, channels_last)
+    return dz, db
+
+
+def result(out: Any, name: str, shape: tuple[int, ...], dtype: DType, /, **inputs: Array | None) -> Array:
+    return np.empty(shape, dtype) if out is None else written(out, name, shape, dtype, **inputs)
+
+
+def normalized(x: Any, name: str, data_format: str, empty: bool) -> tuple[Array, bool]:
+    x = source(x, name, current().dtypes)
+    channels_last = is_channels_last(data_format)
+    if x.ndim < 2 or (not empty and not x.size):
+        raise ValueError(f"{name} must have at least 2 dimensions{'' if empty else ' of size >= 1'}, got {x.shape}")
+    return x, channels_last
+
+
+def per_channel(a: Any, name: str, shape: tuple[int, ...], dtype: DType, default: int) -> Array:
+    return np.full(shape, default, dtype) if a is None else shaped(a, name, shape, dtype)
