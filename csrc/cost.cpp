@@ -25,18 +25,17 @@ Costs costs_of(const char* isa) {
   return {55e9, 4, 1};
 }
 
-constexpr double kCall = 2.5e-6, kShared = 1.3e-6;   // seconds: a call from Python, its sharing out
-constexpr double kRound = 1e-6;                      // a wait for all cores between Winograd's transform and products
-constexpr double kCached = 250e9;                    // bytes a second of one core: weights from the L3, in part ahead
-constexpr double kUncached = 50e9;                   // of all: weights from memory
-constexpr double kPacked = 60e9;                     // of all: weights laid out in panels
-constexpr double kTransformed = 40e9;                // of all: weights transformed, in the cache
-constexpr double kSpilled = 9e-9;                    // seconds for a pair of channels to be transformed past the cache
-constexpr double kMemory = 50e9, kExchanged = 11e9;  // of all: x and y; what a core wrote and another one reads
-constexpr double kCacheBytes = 16e6;                 // half of a Zen 5's L3: a network's other layers want the rest
-constexpr double kGathered = 2.4;                    // operations in the time that im2col copies a number
-constexpr double kFilterStart = 32;                  // as start, where a sum is a filter's few taps
-constexpr double kProductStart = 22;                 // as start, of the products of one frequency of Winograd's
+constexpr double kCall = 2.5e-6, kShared = 1.3e-6;     // seconds: a call from Python, its sharing out
+constexpr double kRound = 1e-6;                        // a wait for all cores between Winograd's transform and products
+constexpr double kCached = 250e9;                      // bytes a second of one core: weights from the L3, in part ahead
+constexpr double kUncached = 50e9;                     // of all: weights from memory
+constexpr double kPacked = 60e9, kTransformed = 50e9;  // of all: weights laid out in panels; of each: transformed
+constexpr double kVector = 1e-9;                       // seconds for a vector of weights that a task transforms itself
+constexpr double kMemory = 50e9;                       // of all: x and y
+constexpr double kCacheBytes = 16e6;                   // half of a Zen 5's L3: a network's other layers want the rest
+constexpr double kGathered = 2.4;                      // operations in the time that im2col copies a number
+constexpr double kFilterStart = 32;                    // as start, where a sum is a filter's few taps
+constexpr double kProductStart = 22;                   // as start, of the products of one frequency of Winograd's
 constexpr double kTransform[] = {2, 2.5, 3.1};  // multiply-adds a transformed number and axis, for tiles of 2, 4, 6
 
 double real(Index i) {
@@ -85,16 +84,17 @@ double winograd_seconds(const Conv& s, const Plan& p, const Table& t, int cores)
   const Costs c = costs_of(t.isa);
   const Tiling& g = p.tiling;
   const double elements = real(g.frequencies * g.tiles), part = share(p.split.tasks, cores);
-  const double part_in = g.fused ? part : share(g.input_blocks, cores);
+  const double part_in = g.fused ? part : 1;
   const double ci = real(s.ci), co = real(ceil_divide(s.co, t.lanes) * t.lanes);
   const double axes = s.kh == 1 || s.kw == 1 ? 1 : 2;
   const double products = part * elements * (ci + kProductStart) * co * (s.co <= t.lanes ? c.narrow : 1);
   const double transforms =
-      kTransform[std::max(g.tile_h, g.tile_w) / 2 - 1] * axes * elements * (part_in * real(g.v_tile) + part * co);
-  const double weights = weight_seconds(g.packed_floats, g.fused ? 1 : part);
+      kTransform[std::max(g.tile_h, g.tile_w) / 2 - 1] * axes * elements * (part_in * ci + part * co);
+  const double weights = weight_seconds(g.taps ? s.ci * s.co * s.kh * s.kw : g.packed_floats, g.fused ? 1 : part);
   double seconds = std::max(2 * products / c.flops, weights) + 2 * transforms / c.flops;
+  if (g.taps) seconds += kVector * part * real(g.rounds * g.blocks * g.frequencies) * ci * co / real(t.lanes);
   if (g.fused) return seconds + (cores > 1 ? kShared : 0);
-  if (cores > 1) seconds += kShared + 2 * kRound * real(g.rounds) + 4 * elements * real(g.v_tile) / kExchanged;
+  if (cores > 1) seconds += (kShared + kRound) * real(g.rounds);
   return seconds;
 }
 
@@ -105,9 +105,8 @@ double operations(const Conv& s) {
 }
 
 double packing_seconds(const Plan& p) {
-  const double bytes = 4 * real(p.split.shared_floats);
-  if (p.packing != Packing::winograd) return bytes / kPacked;
-  return bytes > kCacheBytes ? kSpilled * bytes / 4 / real(p.tiling.frequencies) : bytes / kTransformed;
+  const bool transforms = p.packing == Packing::winograd && !p.tiling.taps;
+  return 4 * real(p.split.shared_floats) / (transforms ? kTransformed : kPacked);
 }
 
 double expected_seconds(const Conv& s, Pass pass, const Plan& p, const Table& t, int cores) {

@@ -59,13 +59,15 @@ using ConvUnpack = void(const Conv& s, Index chunks, const float* sums, float* d
 struct Tiling {
   Index tile_h, tile_w, frequencies;
   Index rows, cols, tiles;  // tiles down an image, across it, in all images
-  bool fused;  // a task takes its tiles from x to y, in one round; else a round's are all transformed first
+  bool fused;  // a task takes its tiles from x to y, in one round; else each thread transforms all of a round's first
   Index rounds, blocks, task_blocks;
-  Index input_blocks;  // of a round that is transformed first
   Index panels, task_panels;
-  Index v_tile, v_frequency, m_frequency;  // steps in transformed x and y, (frequencies, tiles, channels)
-  Index u_frequency;                       // step in a panel of packed weights
-  bool u_past_caches;                      // too large to be read from them
+  Index v_part;  // step in transformed x, (parts of task_channels, frequencies, tiles, channels)
+  Index v_tile, v_frequency, m_frequency;  // and in that of y, (frequencies, tiles, channels)
+  Index u_frequency;                       // step in a panel of transformed weights
+  Index task_channels;                     // input channels of a part, whole vectors; all, unless a task transforms u
+  bool taps;                               // weights are taps, which a task transforms, a part at a time
+  bool taps_in_place;                      // which it reads from w, else as packed
   Index packed_floats, v_floats, scratch_floats;
 };
 
@@ -74,11 +76,12 @@ using WinogradPack = void(const Conv&, const Tiling&, const float* w, float* pac
 // Range: blocks.
 using WinogradForward = void(const Conv&, const Tiling&, const Epilogue&, const float* x, const float* packed, float* y,
                              float* scratch, Index begin, Index end);
-// One round, from x to v and from v to y. Range: input blocks; groups of task_panels panels x blocks.
+// One round, from x to v and from v to y. Range: its tiles; groups of task_panels panels x blocks. weights: packed, or
+// w.
 using WinogradInput = void(const Conv&, const Tiling&, Index round, const float* x, float* v, float* scratch,
                            Index begin, Index end);
 using WinogradOutput = void(const Conv&, const Tiling&, const Epilogue&, Index round, const float* v,
-                            const float* packed, float* y, float* scratch, Index begin, Index end);
+                            const float* weights, float* y, float* scratch, Index begin, Index end);
 
 // Range: rows of y: (image, od, oh), and for channels_first (image, channel, od, oh). indices may be null.
 using MaxPoolForward = void(const Pool&, const float* x, float* y, std::int32_t* indices, float* scratch, Index begin,

@@ -1,7 +1,9 @@
 #include "ops.h"
 
 #include <algorithm>
+#include <atomic>
 #include <chrono>
+#include <cstdint>
 #include <cstring>
 #include <stdexcept>
 
@@ -14,12 +16,21 @@ namespace {
 
 constexpr Index kPackFloats = 32 * 1024;  // of one chunk of packing
 constexpr Index kPackWidth = 128;         // outputs whose weights are faster packed together, see cpu/layout.cpp
+constexpr Index kOwnWeights = 3 << 20;    // floats, 12 MiB: each of at most kOwners threads transforms them for itself,
+constexpr int kOwners = 4;                // sooner than read what another core wrote at 11 GB/s
 constexpr Index kClaims = 16;             // of a thread: its last one leaves the others idle for 3 % of the time
 
-// w as the plan's kernels read it.
-Weights pack(const Conv& s, const Plan& p, const float* w, const Table& t, float* packed) {
+// Whether a call transforms Winograd's weights once a thread, not once.
+bool in_each_thread(const Plan& p) {
+  return p.packing == Packing::winograd && p.tiling.fused && p.split.shared_floats <= kOwnWeights &&
+         thread_count() <= kOwners;
+}
+
+// w as the plan's kernels read it, or as it is where tasks or threads transform it.
+Weights pack(const Conv& s, const Plan& p, const float* w, bool raw, const Table& t, float* packed) {
   if (p.packing == Packing::winograd) {
     const Turned back = p.turns ? turned(s) : Turned{s, 0};
+    if (p.tiling.taps_in_place || raw) return {w + back.w_offset, false};
     parallel_for(p.tiling.panels, 1, [&](Index begin, Index end) {
       const FlushSubnormals flush;
       t.conv_winograd_pack(back.s, p.tiling, w + back.w_offset, packed, begin, end);
@@ -59,7 +70,11 @@ ConvForward* kernel(const Table& t, const Plan& p, Pass pass) {
   return p.depthwise ? t.conv_depthwise_grad_input : t.conv_direct_grad_input;
 }
 
-void run_winograd(const Conv& s, const Tiling& g, const Table& t, const float* x, const float* packed,
+std::atomic<std::uint64_t> rounds{0};
+thread_local std::uint64_t transformed = 0;  // the round whose tiles or weights this thread holds
+
+// raw: each thread transforms weights for itself.
+void run_winograd(const Conv& s, const Tiling& g, const Table& t, const float* x, const float* weights, bool raw,
                   const Epilogue& e, float* y) {
   const auto in_parallel = [&](Index tasks, Index grain, const auto& body) {
     parallel_for(tasks, grain, [&](Index begin, Index end) {
@@ -67,24 +82,32 @@ void run_winograd(const Conv& s, const Tiling& g, const Table& t, const float* x
       body(scratch(Scratch::task, g.scratch_floats), begin, end);
     });
   };
-  if (g.fused)
+  if (g.fused) {
+    const std::uint64_t number = ++rounds;
     return in_parallel(g.blocks, g.task_blocks, [&](float* own, Index begin, Index end) {
-      t.conv_winograd_forward(s, g, e, x, packed, y, own, begin, end);
+      float* const packed = raw ? scratch(Scratch::shared, g.packed_floats) : nullptr;
+      if (raw && transformed != number) t.conv_winograd_pack(s, g, weights, packed, 0, g.panels);
+      transformed = number;
+      t.conv_winograd_forward(s, g, e, x, raw ? packed : weights, y, own, begin, end);
     });
-  float* const v = scratch(Scratch::tiles, g.v_floats);
+  }
   for (Index round = 0; round < g.rounds; ++round) {
-    in_parallel(g.input_blocks, 1,
-                [&](float* own, Index begin, Index end) { t.conv_winograd_input(s, g, round, x, v, own, begin, end); });
+    const std::uint64_t number = ++rounds;
     in_parallel(output_tasks(g), 1, [&](float* own, Index begin, Index end) {
-      t.conv_winograd_output(s, g, e, round, v, packed, y, own, begin, end);
+      float* const v = scratch(Scratch::tiles, g.v_floats);
+      if (transformed != number) {
+        t.conv_winograd_input(s, g, round, x, v, own, 0, g.tiles * (round + 1) / g.rounds - g.tiles * round / g.rounds);
+        transformed = number;
+      }
+      t.conv_winograd_output(s, g, e, round, v, weights, y, own, begin, end);
     });
   }
 }
 
-void run(const Conv& s, const Plan& p, Pass pass, const Table& t, const float* from, const Weights& weights,
+void run(const Conv& s, const Plan& p, Pass pass, const Table& t, const float* from, const Weights& weights, bool raw,
          const Epilogue& e, float* to) {
   if (p.packing == Packing::winograd)
-    return run_winograd(p.turns ? turned(s).s : s, p.tiling, t, from, weights.packed, e, to);
+    return run_winograd(p.turns ? turned(s).s : s, p.tiling, t, from, weights.packed, raw, e, to);
   parallel_for(p.split.tasks, grain(p.split.tasks), [&](Index begin, Index end) {
     const FlushSubnormals flush;
     kernel(t, p, pass)(s, p.split, e, from, weights, to, scratch(Scratch::task, p.split.scratch_floats), begin, end);
@@ -97,7 +120,9 @@ void convolve(const Conv& conv, Pass pass, Choice choice, const float* from, con
   const Conv s = simplified(conv);
   const Plan p = plan_conv(s, pass, choice, t);
   if (p.split.tasks == 0) return;
-  run(s, p, pass, t, from, pack(s, p, w, t, scratch(Scratch::shared, p.split.shared_floats)), e, to);
+  const bool raw = in_each_thread(p);
+  const Weights weights = pack(s, p, w, raw, t, raw ? nullptr : scratch(Scratch::shared, p.split.shared_floats));
+  run(s, p, pass, t, from, weights, raw, e, to);
 }
 
 bool same_layout(const PackedWeights& packed, const Conv& s, const Plan& p) {
@@ -123,16 +148,16 @@ PackedWeights::PackedWeights(const Conv& conv, Pass pass_, Choice choice, const 
       s(simplified(conv)),
       plan(plan_conv(s, pass, {choice.algorithm, choice.accuracy, true}, table())) {
   memory = Memory(plan.split.shared_floats);
-  finite = pack(s, plan, w, table(), memory.data()).finite;
+  finite = pack(s, plan, w, false, table(), memory.data()).finite;
 }
 
 void conv_packed(const Conv& conv, const PackedWeights& packed, const float* from, const Epilogue& e, float* to) {
   const Table& t = table();
   const Conv s = simplified(conv);
-  const Plan p = plan_conv(s, packed.pass, {packed.plan.algorithm}, t);
+  const Plan p = plan_conv(s, packed.pass, {packed.plan.algorithm, Accuracy::standard, true}, t);
   if (std::strcmp(t.isa, packed.isa) != 0 || !same_layout(packed, s, p))
     throw std::invalid_argument("w must be packed for this convolution and instruction set");
-  if (p.split.tasks > 0) run(s, p, packed.pass, t, from, {packed.memory.data(), packed.finite}, e, to);
+  if (p.split.tasks > 0) run(s, p, packed.pass, t, from, {packed.memory.data(), packed.finite}, false, e, to);
 }
 
 void conv_grad_weight(const Conv& conv, Choice choice, const float* x, const float* dy, float* dw) {

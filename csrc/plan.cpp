@@ -217,13 +217,13 @@ Index tile_of(Algorithm algorithm) {
   return 2 * (static_cast<Index>(algorithm) - static_cast<Index>(Algorithm::winograd));
 }
 
-Plan plan_winograd(const Conv& conv, Pass pass, Algorithm algorithm, const Table& t) {
+Plan plan_winograd(const Conv& conv, Pass pass, Algorithm algorithm, bool packed, const Table& t) {
   const Conv s = pass == Pass::forward ? conv : turned(conv).s;
   Plan p{};
   p.algorithm = algorithm;
   p.packing = Packing::winograd;
   p.turns = pass != Pass::forward;
-  p.tiling = tile_winograd(s, tile_of(algorithm), t);
+  p.tiling = tile_winograd(s, tile_of(algorithm), packed, t);
   p.split.tasks = p.tiling.fused ? p.tiling.blocks : output_tasks(p.tiling);
   p.split.shared_floats = p.tiling.packed_floats;
   p.split.scratch_floats = p.tiling.scratch_floats + (p.tiling.fused ? 0 : p.tiling.v_floats);
@@ -264,8 +264,9 @@ Plan plan_plain(const Conv& s, Pass pass, Algorithm algorithm, const Table& t) {
 }
 
 // One that isn't refused.
-Plan plan_by(const Conv& s, Pass pass, Algorithm algorithm, const Table& t) {
-  return algorithm < Algorithm::winograd ? plan_plain(s, pass, algorithm, t) : plan_winograd(s, pass, algorithm, t);
+Plan plan_by(const Conv& s, Pass pass, Algorithm algorithm, bool packed, const Table& t) {
+  if (algorithm < Algorithm::winograd) return plan_plain(s, pass, algorithm, t);
+  return plan_winograd(s, pass, algorithm, packed, t);
 }
 
 constexpr Algorithm kTiles[] = {Algorithm::winograd_2x2, Algorithm::winograd_4x4, Algorithm::winograd_6x6};
@@ -289,7 +290,7 @@ Plan fastest(const Conv& s, Pass pass, Choice choice, const Table& t) {
   }
   for (const Algorithm a : kTiles) {
     if (refusal(s, pass, a) || !admitted(s, pass, accuracy, a)) continue;
-    const Plan p = plan_winograd(s, pass, a, t);
+    const Plan p = plan_winograd(s, pass, a, choice.packed, t);
     const double seconds = seconds_of(p);
     if (seconds < least) least = seconds, best = p;
   }
@@ -345,7 +346,7 @@ Plan plan_conv(const Conv& s, Pass pass, Choice choice, const Table& t) {
   if (const char* why = refusal(s, pass, asked))
     throw std::invalid_argument(std::string("algorithm must be one that can do the shape; ") + name_of(asked) +
                                 " can't: " + why);
-  Plan p = asked == Algorithm::winograd ? fastest(s, pass, choice, t) : plan_by(s, pass, asked, t);
+  Plan p = asked == Algorithm::winograd ? fastest(s, pass, choice, t) : plan_by(s, pass, asked, choice.packed, t);
   p.reason = "asked for";
   return p;
 }
@@ -360,7 +361,7 @@ std::array<Candidate, 5> candidates(const Conv& s, Pass pass, Accuracy accuracy,
     c.refused = refusal(s, pass, c.algorithm);
     if (c.refused) continue;
     c.admitted = admitted(s, pass, accuracy, c.algorithm);
-    const Plan p = plan_by(s, pass, c.algorithm, t);
+    const Plan p = plan_by(s, pass, c.algorithm, false, t);
     c.seconds = expected_seconds(s, pass, p, t, kChoiceCores) + (pass == Pass::grad_weight ? 0 : packing_seconds(p));
   }
   return all;

@@ -5,7 +5,7 @@
 
 namespace tapwise {
 
-// Packed weights and sums of a call; a Winograd round's transformed tiles; one task's own.
+// Packed weights and sums of a call; a thread's transformed tiles of a round of Winograd's; one task's own.
 enum class Scratch : int { shared, tiles, task };
 
 // At least `floats` floats, valid until this thread asks for the same kind again. Contents are not defined.

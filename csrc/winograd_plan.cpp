@@ -6,34 +6,53 @@
 namespace tapwise {
 namespace {
 
-constexpr Index kBlockFloats = 160 * 1024;       // 640 KiB of a 1 MiB L2: a task's v and m, while u streams past
-constexpr Index kRoundFloats = 4 * 1024 * 1024;  // 16 MiB: v of the tiles that are transformed first
-constexpr Index kFusedBlocks = 4;                // fewer are shared out by output channels instead
-constexpr Index kRoundTiles = 2;                 // register tiles of a task's share of a round
-constexpr Index kRoundTasks = 8, kFewTiles = 4;  // fewer tasks are cut further, unless their tiles are few too
+constexpr Index kBlockFloats = 160 * 1024;   // 640 KiB of a 1 MiB L2: a task's v and m, while u streams past
+constexpr Index kRoundFloats = 1024 * 1024;  // 4 MiB: v of the tiles that a thread transforms first
+constexpr Index kFusedBlocks = 4;            // fewer are shared out by output channels instead
+constexpr Index kProductFloats = 80 * 1024;  // 320 KiB: m of a task's share of a round
+constexpr Index kWeightFloats = 64 * 1024;   // 256 KiB: two rows of u of the channels that a task transforms
+constexpr Index kInPlaceTiles = 128;         // transforming weights twice costs less than passing them between cores
+constexpr Index kRoundTasks = 4, kFewTiles = 4;  // fewer tasks are cut further, unless their tiles are few too
 constexpr Index kManyBlocks = 64;  // from here on a task takes kTaskBlocks and prefetches the next one's x
 constexpr Index kTaskBlocks = 4;
 constexpr Index kAlias = 512, kPad = 16;  // floats: steps of multiples of 2 KiB would share few cache sets
 
-constexpr Index kCacheBytes = 16 << 20;  // half of an L3: packed weights that are larger are stored past it
+constexpr Index kCacheBytes = 20 << 20;  // 2/3 of an L3: u that is larger is kept as taps
 
 Index ceil_divide(Index a, Index b) {
   return (a + b - 1) / b;
+}
+
+// Pieces of at most `largest` that share out `total` evenly.
+Index even(Index total, Index largest) {
+  return total > 0 ? ceil_divide(total, ceil_divide(total, largest)) : largest;
 }
 
 bool on_one_axis(const Conv& s) {
   return s.kh == 1 || s.kw == 1;
 }
 
-// v of a round for all to read, its tiles shared out by output channels too.
-void cut_rounds(Tiling& g, const Table& t) {
+// v of a round in each thread, its output channels shared out.
+void cut_rounds(Tiling& g, Index parts, const Table& t) {
   g.fused = false;
-  g.rounds = std::max<Index>(1, ceil_divide(g.tiles * g.v_tile * g.frequencies, kRoundFloats));
+  g.task_blocks = g.task_panels = 1;
+  g.rounds = std::max<Index>(1, ceil_divide(g.tiles * parts * g.v_tile * g.frequencies, kRoundFloats));
   const Index tiles = ceil_divide(g.tiles, g.rounds);
-  g.input_blocks = tiles;
+  const Index most = std::max(t.tile_pixels, kProductFloats / (g.frequencies * t.panel));
   const Index least = std::min(ceil_divide(kRoundTasks, g.panels), tiles / kFewTiles);
-  g.blocks = std::max<Index>({1, least, ceil_divide(tiles, kRoundTiles * t.tile_pixels)});
-  g.task_panels = 1;
+  g.blocks = std::max<Index>({1, least, ceil_divide(tiles, most)});
+}
+
+// Whose u is kept, and where it is transformed.
+void cut_weights(Tiling& g, const Conv& s, bool packed, const Table& t) {
+  const Index size_w = g.tile_w + s.kw - 1, whole = g.panels * g.frequencies * (s.ci * t.panel + kPad);
+  const bool spills = whole * static_cast<Index>(sizeof(float)) >= kCacheBytes;
+  g.taps_in_place = !packed && g.tiles <= kInPlaceTiles;
+  g.taps = g.taps_in_place || spills;
+  const Index most = g.taps ? std::max(t.lanes, kWeightFloats / (2 * size_w * t.panel)) : std::max<Index>(1, s.ci);
+  g.task_channels = ceil_divide(even(s.ci, most), t.lanes) * t.lanes;
+  g.u_frequency = (g.taps ? g.task_channels : s.ci) * t.panel + kPad;
+  g.packed_floats = g.taps_in_place ? 0 : spills ? g.panels * s.ci * s.kh * s.kw * t.panel : whole;
 }
 
 }  // namespace
@@ -60,12 +79,13 @@ const char* winograd_refusal(const Conv& s, Index tile) {
 }
 
 bool winograd_is_accurate(const Conv& s, Index tile) {
-  // Measured, 4x4: 2.4 to 2.8 times with 7 channels, 3.5 with 3, 5.0 with 1; 6 on one axis: 3.6 with 16, 4.7 with 3.
-  if (tile == 6) return on_one_axis(s) && s.ci >= 16;
+  // Measured, 4x4: 2.4 to 3.0 times with 7 channels, 3.5 with 3, 5.0 with 1. 6 on one axis: 2.9 with 64, 4.1 with 16
+  // where multiply-adds round twice.
+  if (tile == 6) return on_one_axis(s) && s.ci >= 32;
   return tile == 2 || s.ci >= 4;
 }
 
-Tiling tile_winograd(const Conv& s, Index tile, const Table& t) {
+Tiling tile_winograd(const Conv& s, Index tile, bool packed, const Table& t) {
   Tiling g{};
   g.tile_h = s.kh == 1 ? 1 : tile;
   g.tile_w = s.kw == 1 ? 1 : tile;
@@ -75,27 +95,28 @@ Tiling tile_winograd(const Conv& s, Index tile, const Table& t) {
   g.cols = ceil_divide(s.ow, g.tile_w);
   g.tiles = s.n * g.rows * g.cols;
   g.panels = g.task_panels = ceil_divide(s.co, t.panel);
-  g.u_frequency = s.ci * t.panel + kPad;
-  g.packed_floats = g.panels * g.frequencies * g.u_frequency;
-  g.u_past_caches = g.packed_floats * static_cast<Index>(sizeof(float)) >= kCacheBytes;
-  g.v_tile = ceil_divide(s.ci, t.lanes) * t.lanes;
-  if (g.v_tile % kAlias == 0) g.v_tile += kPad;
 
   g.rounds = 1;
   g.blocks = ceil_divide(g.tiles, t.tile_pixels);
   g.task_blocks = g.blocks >= kManyBlocks ? kTaskBlocks : 1;
-  g.fused = g.frequencies * t.tile_pixels * (g.v_tile + t.panel) <= kBlockFloats && g.blocks >= kFusedBlocks;
-  if (!g.fused) cut_rounds(g, t);
+  cut_weights(g, s, packed, t);
+  g.v_tile = g.task_channels % kAlias == 0 ? g.task_channels + kPad : g.task_channels;
+  const Index parts = ceil_divide(s.ci, g.task_channels);
+  g.fused = g.frequencies * t.tile_pixels * (g.v_tile + t.panel) <= kBlockFloats && g.blocks >= kFusedBlocks && !g.taps;
+  if (!g.fused) cut_rounds(g, parts, t);
 
   const Index round_tiles = ceil_divide(g.tiles, g.rounds);
   const Index block_tiles = ceil_divide(round_tiles, std::max<Index>(1, g.blocks));
   g.v_frequency = (g.fused ? block_tiles : round_tiles) * g.v_tile + kPad;
   g.m_frequency = block_tiles * t.panel + kPad;
-  g.v_floats = g.frequencies * g.v_frequency;
-  const Index run_w = std::min(block_tiles, g.cols) * g.tile_w;
+  g.v_part = g.frequencies * g.v_frequency;
+  g.v_floats = parts * g.v_part;
+  const Index run_w = std::min(g.fused ? block_tiles : round_tiles, g.cols) * g.tile_w;
   const Index strip_in = size_h * (run_w + s.kw - 1) * t.lanes + s.ci;  // s.ci: zeros for pixels outside x
   const Index strip_out = 2 * g.tile_h * run_w * t.lanes;
-  g.scratch_floats = (g.fused ? g.v_floats : 0) + g.frequencies * g.m_frequency + std::max(strip_in, strip_out) + kPad;
+  const Index weights = 2 * size_w * g.u_frequency + g.task_channels * s.kh * s.kw * t.panel;  // u, and gathered taps
+  g.scratch_floats = (g.fused ? g.v_floats : 0) + g.frequencies * g.m_frequency +
+                     std::max({strip_in, strip_out, g.taps ? weights : 0}) + kPad;
   return g;
 }
 

@@ -18,8 +18,8 @@ const char* winograd_refusal(const Conv& s, Index tile);
 // Whether its rms error is at most 4 times that of a left-to-right sum: docs/numerics.md.
 bool winograd_is_accurate(const Conv& s, Index tile);
 
-// For a convolution that isn't refused.
-Tiling tile_winograd(const Conv& s, Index tile, const Table&);
+// For a convolution that isn't refused; packed: its weights will be, once, and stay so for any batch and size of x.
+Tiling tile_winograd(const Conv& s, Index tile, bool packed, const Table&);
 
 // Tasks of one round's output.
 Index output_tasks(const Tiling&);

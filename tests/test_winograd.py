@@ -35,6 +35,10 @@ OWN = [
     Case("padding on one side", (1, 7, 9, 5), (3, 3), 6, padding=((2, 0), (0, 3))),
     Case("cropped", (2, 11, 12, 4), (3, 3), 7, padding=((0, -2), (1, -3))),
 ]
+LARGE = [
+    Case("weights that are kept as taps", (1, 2, 5, 384), (3, 3), 392, padding=1),
+    Case("several rounds of tiles", (1, 33, 34, 520), (3, 3), 4, padding=1),
+]
 FIT = [case for case in CASES if case.groups == 1 and set(case.k) <= {1, 3, 5}]
 
 
@@ -46,7 +50,7 @@ def possible(case, direction="forward"):
 
 
 both = [replace(case, data_format=layout) for layout in ("channels_last", "channels_first") for case in OWN]
-TESTED = [case for case in [*both, *FIT] if NATIVE and possible(case)]
+TESTED = [case for case in [*both, *LARGE, *FIT] if NATIVE and possible(case)]
 every_case = pytest.mark.parametrize("case", TESTED, ids=str)
 
 
@@ -111,15 +115,10 @@ def test_grad_input(case, native, rng):
         assert_within(out.array, want, mass, winograd_terms(back, tile), label=algorithm)
 
 
+SOME = ("more tiles than a block", "several panels of output channels", "5x5", "3x1", "1-D, long")
 some_cases = pytest.mark.parametrize(
-    "case",
-    [
-        case
-        for case in TESTED
-        if case.name in ("more tiles than a block", "several panels of output channels", "5x5", "3x1", "1-D, long")
-    ],
-    ids=str,
-)
+    "case", [case for case in TESTED if case.name in SOME or case in LARGE], ids=str
+)  # fmt: skip
 
 
 @some_cases
@@ -212,7 +211,7 @@ def test_rms_error_that_default_admits(native, k, ci, rng):
     for algorithm in possible(Case("", x.shape, k, 32)):
         with native.use():
             y = tapwise.conv(x, w, algorithm=algorithm).reshape(want.shape)
-        if algorithm != "winograd-6x6" or 1 in k:
+        if algorithm != "winograd-6x6" or (1 in k and ci >= 32):
             assert np.sqrt(np.mean((y - want) ** 2)) <= allowed, algorithm
 
 

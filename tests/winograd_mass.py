@@ -72,6 +72,6 @@ def winograd(case, x, w, tile, *, mass=False):
 
 
 def winograd_terms(case, tile):
-    """Roundings on the way from x and w to an output: the channels' sum, both transforms of x and of y, and w's one."""
+    """Roundings on the way from x and w to an output: the sum over channels, the transforms of x, w and y."""
     points = sum(1 if taps == 1 else tile + taps - 1 for taps in case.k)
-    return case.ci + 2 * points + 3
+    return case.ci + 2 * points + 3 + sum(case.k)

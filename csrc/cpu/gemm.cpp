@@ -93,6 +93,9 @@ TAPWISE_INLINE void store_tile(const Vec (&sum)[M][V], const Store& to, Index fi
 template <int M, int V>
 void gemm_tile(const Run& run, Index first, const float* panel, const Store& to) {
   Vec sum[M][V] = {};
+  if (to.continues)
+    TAPWISE_UNROLL for (int i = 0; i < M; ++i) TAPWISE_UNROLL for (int v = 0; v < V; ++v) sum[i][v] =
+        load(to.y + (first + i) * to.y_pixel + v * kLanes);
   for (Index s = 0; s < run.segment_count; ++s) {
     const Segment& segment = run.segments[s];
     add_segment<0, M>(sum, run.a + first * run.a_pixel + segment.a, run.a_pixel, panel + segment.b * kPanel, segment.k);

@@ -36,6 +36,7 @@ struct Store {
   const float* residual;  // laid out as y, or null
   Activation activation;
   float alpha;
+  bool continues = false;  // gemm_run: the sums begin with y, whole vectors, which earlier channels left there
 };
 
 // y[p, o] = sum over segments and i < k of a[p, i] * panel[b + i, o]

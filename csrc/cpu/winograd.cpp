@@ -1,7 +1,7 @@
 // winograd.cpp — F(m, r) on both axes, or on one: y = A'[(G w G') . (B' x B)]A, tile by tile; winograd.h has the
 // matrices.
 //
-//   w (kh, kw, ci, co)  -> u (frequencies, ci, co)      pack, in float64, rounded once
+//   w (kh, kw, ci, co)  -> u (frequencies, ci, co)      winograd_weights.h
 //   x (n, ih, iw, ci)   -> v (frequencies, tiles, ci)   input_tile
 //   v, u                -> m (frequencies, tiles, co)   as many products as frequencies; most of the time is here
 //   m                   -> y (n, oh, ow, co)            output_tile, adds b and the residual, applies the activation
@@ -18,6 +18,7 @@
 #include "activation.h"
 #include "gemm.h"
 #include "layout.h"
+#include "winograd_weights.h"
 
 namespace tapwise::ISA {
 namespace {
@@ -44,27 +45,6 @@ TAPWISE_INLINE void for_each_tile_run(const Tiling& g, Index first, Index last, 
     visit(TileRun{image, row, col, count}, first);
     first += count;
   }
-}
-
-// Calls call.template operator()<H, W>() for the lines of a tiling.
-template <class Call>
-TAPWISE_INLINE void with_lines(const Conv& s, const Tiling& g, const Call& call) {
-  if (s.kh == 1) {
-    if (s.kw == 5) return call.template operator()<Line<1, 1>, Line<2, 5>>();
-    if (g.tile_w == 2) return call.template operator()<Line<1, 1>, Line<2, 3>>();
-    if (g.tile_w == 4) return call.template operator()<Line<1, 1>, Line<4, 3>>();
-    return call.template operator()<Line<1, 1>, Line<6, 3>>();
-  }
-  if (s.kw == 1) {
-    if (s.kh == 5) return call.template operator()<Line<2, 5>, Line<1, 1>>();
-    if (g.tile_h == 2) return call.template operator()<Line<2, 3>, Line<1, 1>>();
-    if (g.tile_h == 4) return call.template operator()<Line<4, 3>, Line<1, 1>>();
-    return call.template operator()<Line<6, 3>, Line<1, 1>>();
-  }
-  if (s.kh == 5) return call.template operator()<Line<2, 5>, Line<2, 5>>();
-  if (g.tile_h == 2) return call.template operator()<Line<2, 3>, Line<2, 3>>();
-  if (g.tile_h == 4) return call.template operator()<Line<4, 3>, Line<4, 3>>();
-  call.template operator()<Line<6, 3>, Line<6, 3>>();
 }
 
 // Pixels of one vector of channels, `row` and `pixel` floats apart.
@@ -127,6 +107,11 @@ TAPWISE_INLINE Pixels gather(const Conv& s, Index image, Index h, Index w, Index
   return {strip, cols * kLanes, kLanes};
 }
 
+// Where channel c of a tile's v lies.
+TAPWISE_INLINE Index v_at(const Tiling& g, Index c) {
+  return c / g.task_channels * g.v_part + c % g.task_channels;
+}
+
 // Transforms a run of tiles; v is its first tile's.
 template <class H, class W>
 void input_run(const Conv& s, const Tiling& g, const TileRun& run, const float* x, float* v, float* strip) {
@@ -136,7 +121,7 @@ void input_run(const Conv& s, const Tiling& g, const TileRun& run, const float* 
     for_each_vector(0, s.ci, [&](Index c, Index channels) {
       Pixels from = gather(s, run.image, h, w, H::kSize, cols, c, channels, x, strip);
       for (Index t = 0; t < run.count; ++t, from.data += W::kOutputs * kLanes)
-        input_tile<H, W>(from, v + t * g.v_tile + c, g.v_frequency);
+        input_tile<H, W>(from, v + t * g.v_tile + v_at(g, c), g.v_frequency);
     });
     return;
   }
@@ -147,14 +132,15 @@ void input_run(const Conv& s, const Tiling& g, const TileRun& run, const float* 
     const Index w_t = w + t * W::kOutputs;
     if (inside_h && w_t >= 0 && w_t + W::kSize <= s.iw) {
       Pixels from{x + ((run.image * s.ih + h) * s.iw + w_t) * s.ci, s.iw * s.ci, s.ci};
-      for (Index c = 0; c < whole; c += kLanes, from.data += kLanes) input_tile<H, W>(from, v + c, g.v_frequency);
+      for (Index c = 0; c < whole; c += kLanes, from.data += kLanes)
+        input_tile<H, W>(from, v + v_at(g, c), g.v_frequency);
     } else {
       BorderPixels<H, W> from(s, run.image, h, w_t, x, strip);
-      for (; from.c < whole; from.c += kLanes) input_tile<H, W>(from, v + from.c, g.v_frequency);
+      for (; from.c < whole; from.c += kLanes) input_tile<H, W>(from, v + v_at(g, from.c), g.v_frequency);
     }
     if (whole == s.ci) continue;
     float* const last = strip + whole;
-    input_tile<H, W>(gather(s, run.image, h, w_t, H::kSize, W::kSize, whole, s.ci - whole, x, last), v + whole,
+    input_tile<H, W>(gather(s, run.image, h, w_t, H::kSize, W::kSize, whole, s.ci - whole, x, last), v + v_at(g, whole),
                      g.v_frequency);
   }
 }
@@ -268,7 +254,7 @@ TAPWISE_INLINE void prefetch_output(const Conv& s, const Tiling& g, Share tiles,
   });
 }
 
-// m = v u for panel p of `tiles` tiles, a product a frequency.
+// m = v u for panel p of `tiles` tiles, a product a frequency; between(step, steps) is called after each.
 template <class Between>
 TAPWISE_INLINE void multiply(const Conv& s, const Tiling& g, Index p, Index tiles, const float* v, const float* packed,
                              float* m, const Between& between) {
@@ -278,20 +264,73 @@ TAPWISE_INLINE void multiply(const Conv& s, const Tiling& g, Index p, Index tile
   for (Index f = 0; f < g.frequencies; ++f, packed += g.u_frequency) {
     gemm_run({v + f * g.v_frequency, g.v_tile, &channels, 1, tiles}, packed,
              {m + f * g.m_frequency, kPanel, width, nullptr, nullptr, Activation::none, 0});
-    between(f);
+    between(f, g.frequencies);
+  }
+}
+
+// Asks for part `part` of `parts` of `channels` gathered taps.
+TAPWISE_INLINE void prefetch_taps(const Conv& s, const float* taps, Index channels, Index parts, Index part) {
+  const Share floats = share(channels * s.kh * s.kw * kPanel, parts, part);
+  for (Index k = floats.first; k < floats.last; k += 16) __builtin_prefetch(taps + k, 0, 2);
+}
+
+// The same for a part of the channels, from taps, two rows of u at a time; continues: added to the parts before.
+template <class H, class W, int kTwo = 0, class Between>
+TAPWISE_INLINE void multiply_taps(const Conv& s, const Tiling& g, const Taps& taps, bool continues, Index channels,
+                                  Index outputs, Index tiles, const float* v, float* m, float* u,
+                                  const Between& between) {
+  constexpr const int (&rows)[2] = kInputRows<H, kTwo>;
+  constexpr int kRows = H::kSize > 1 ? 2 : 1;
+  transform_weights<H, W, kTwo>(taps, channels, outputs, u, u + W::kSize * g.u_frequency, g.u_frequency);
+  const Segment segment = {0, 0, channels};
+  for (int k = 0; k < kRows * W::kSize; ++k) {
+    const Index f = rows[k / W::kSize] * W::kSize + k % W::kSize;
+    Store to = {m + f * g.m_frequency, kPanel, outputs > kLanes ? kPanel : kLanes, nullptr, nullptr,
+                Activation::none,      0};
+    to.continues = continues;
+    gemm_run({v + f * g.v_frequency, g.v_tile, &segment, 1, tiles}, u + k * g.u_frequency, to);
+    between(kTwo * 2 * W::kSize + k);
+  }
+  if constexpr (kTwo + 1 < kInputTwos<H>)
+    multiply_taps<H, W, kTwo + 1>(s, g, taps, continues, channels, outputs, tiles, v, m, u, between);
+}
+
+// m = v u for panel p from taps, a part of the channels after the other.
+template <class H, class W, class Between>
+void multiply_panel(const Conv& s, const Tiling& g, Index p, Index tiles, const float* v, const float* w, float* m,
+                    float* u, const Between& between) {
+  const Index outputs = least<Index>(kPanel, s.co - p * kPanel), parts = (s.ci + g.task_channels - 1) / g.task_channels;
+  float* const strip = u + 2 * W::kSize * g.u_frequency;
+  const float* packed = w + p * (g.packed_floats / g.panels);
+  Taps taps = taps_of(s, w, p);
+  for (Index part = 0; part < parts; ++part, v += g.v_part) {
+    const Index channels = least(g.task_channels, s.ci - part * g.task_channels);
+    if (g.taps_in_place) gather_taps(s, taps, channels, outputs, strip);  // they lie far apart, in few cache sets
+    taps.w += channels * taps.ci;
+    const float* const own = g.taps_in_place ? strip : packed;
+    packed += channels * s.kh * s.kw * kPanel;
+    const Index next = part + 1 < parts || p + 1 < g.panels ? channels : 0;
+    multiply_taps<H, W>(s, g, gathered_taps(s, own), part > 0, channels, outputs, tiles, v, m, u, [&](Index f) {
+      if (!g.taps_in_place) prefetch_taps(s, packed, next, g.frequencies, f);
+      between(part * g.frequencies + f, parts * g.frequencies);
+    });
   }
 }
 
 // Panels [p0, p1) of y for tiles [first, last), whose v begins with that of tile `first`.
 template <class H, class W>
 void output_panels(const Conv& s, const Tiling& g, const Epilogue& e, Index p0, Index p1, Index first, Index last,
-                   const float* v, const float* packed, float* y, float* scratch, Share next, const float* x) {
+                   const float* v, const float* weights, float* y, float* scratch, Share next, const float* x) {
   float *m = scratch, *strip = scratch + g.frequencies * g.m_frequency;
   for (Index p = p0; p < p1; ++p) {
-    multiply(s, g, p, last - first, v, packed, m, [&](Index f) {
-      prefetch_input<H, W>(s, g, next, g.panels * g.frequencies, p * g.frequencies + f, x);
-      prefetch_output<H, W>(s, g, {first, last}, p * kPanel, g.frequencies, f, y);
-    });
+    const auto between = [&](Index step, Index steps) {
+      prefetch_input<H, W>(s, g, next, g.panels * steps, p * steps + step, x);
+      prefetch_output<H, W>(s, g, {first, last}, p * kPanel, steps, step, y);
+    };
+    if (g.taps)
+      multiply_panel<H, W>(s, g, p, last - first, v, weights, m, strip, between);
+    else
+      multiply(s, g, p, last - first, v, weights, m, between);
     for_each_tile_run(g, first, last, [&](const TileRun& run, Index t) {
       const Index c = p * kPanel;
       output_run<H, W>(s, g, e, run, c, least<Index>(kPanel, s.co - c), m + (t - first) * kPanel, y, strip);
@@ -299,65 +338,7 @@ void output_panels(const Conv& s, const Tiling& g, const Epilogue& e, Index p0, 
   }
 }
 
-// Past the caches, where the ISA can: lines that are written whole need not be read first. p is aligned to a vector.
-TAPWISE_INLINE void store_past(float* p, Vec v) {
-#if defined(__AVX512F__)
-  _mm512_stream_ps(p, v);
-#elif defined(__AVX2__)
-  _mm256_stream_ps(p, v);
-#else
-  store(p, v);
-#endif
-}
-
-// Orders what was stored past the caches before what other threads see next.
-TAPWISE_INLINE void drain_stores() {
-#if defined(__AVX2__)
-  _mm_sfence();
-#endif
-}
-
-// u of one input channel and up to kLanes outputs: G w G'.
-template <class H, class W>
-TAPWISE_INLINE void pack_channel(const Conv& s, const Tiling& g, const float* w, Index outputs, float* u) {
-  double taps[H::kFilter][W::kFilter][kLanes], half[H::kSize][W::kFilter][kLanes], whole[H::kSize][W::kSize][kLanes];
-  for (int i = 0; i < H::kFilter; ++i)
-    for (int j = 0; j < W::kFilter; ++j) {
-      const float* from = w + i * s.w_h + j * s.w_w;
-      if (s.w_co == 1 && outputs == kLanes)
-        for (int o = 0; o < kLanes; ++o) taps[i][j][o] = static_cast<double>(from[o]);
-      else
-        for (Index o = 0; o < kLanes; ++o) taps[i][j][o] = o < outputs ? static_cast<double>(from[o * s.w_co]) : 0;
-    }
-  for (int j = 0; j < W::kFilter; ++j)
-    for (int o = 0; o < kLanes; ++o)
-      transform_taps<H>(&taps[0][j][o], W::kFilter * kLanes, &half[0][j][o], W::kFilter * kLanes);
-  for (int i = 0; i < H::kSize; ++i)
-    for (int o = 0; o < kLanes; ++o) transform_taps<W>(&half[i][0][o], kLanes, &whole[i][0][o], kLanes);
-  for (int i = 0; i < H::kSize; ++i)
-    for (int j = 0; j < W::kSize; ++j, u += g.u_frequency) {
-      float rounded[kLanes];
-      for (int o = 0; o < kLanes; ++o) rounded[o] = static_cast<float>(whole[i][j][o]);
-      if (g.u_past_caches)
-        store_past(u, load(rounded));
-      else
-        store(u, load(rounded));
-    }
-}
-
 }  // namespace
-
-void conv_winograd_pack(const Conv& s, const Tiling& g, const float* w, float* packed, Index begin, Index end) {
-  with_lines(s, g, [&]<class H, class W>() {
-    for (Index p = begin; p < end; ++p)
-      for (Index c = 0; c < s.ci; ++c)
-        for (Index o = 0; o < kPanel; o += kLanes)
-          pack_channel<H, W>(s, g, w + c * s.w_ci + (p * kPanel + o) * s.w_co,
-                             least<Index>(kLanes, most<Index>(0, s.co - p * kPanel - o)),
-                             packed + p * g.frequencies * g.u_frequency + c * kPanel + o);
-  });
-  if (g.u_past_caches) drain_stores();
-}
 
 void conv_winograd_forward(const Conv& s, const Tiling& g, const Epilogue& e, const float* x, const float* packed,
                            float* y, float* scratch, Index begin, Index end) {
@@ -377,13 +358,10 @@ void conv_winograd_forward(const Conv& s, const Tiling& g, const Epilogue& e, co
 void conv_winograd_input(const Conv& s, const Tiling& g, Index round, const float* x, float* v, float* scratch,
                          Index begin, Index end) {
   with_lines(s, g, [&]<class H, class W>() {
-    const Share all = share(g.tiles, g.rounds, round);
-    for (Index block = begin; block < end; ++block) {
-      const Share tiles = share(all.last - all.first, g.input_blocks, block);
-      for_each_tile_run(g, all.first + tiles.first, all.first + tiles.last, [&](const TileRun& run, Index t) {
-        input_run<H, W>(s, g, run, x, v + (t - all.first) * g.v_tile, scratch);
-      });
-    }
+    const Index first = share(g.tiles, g.rounds, round).first;
+    for_each_tile_run(g, first + begin, first + end, [&](const TileRun& run, Index t) {
+      input_run<H, W>(s, g, run, x, v + (t - first) * g.v_tile, scratch);
+    });
   });
 }
 

@@ -11,7 +11,7 @@
 // The rows of +-p share an even and an odd part, which halves the work. F(1, 1) passes its input on: with it a kernel
 // of one row or column has transforms on the other axis alone. Small products and quotients of points keep errors
 // small, and all of A' and B' are exact in float32. rms error of 3x3 against a left-to-right sum's: F(2, 3) 0.6-1, F(4,
-// 3) 1.6-2.8, F(6, 3) 7-12; with Lavin's points 0, +-1, +-2 F(4, 3) has 4.
+// 3) 1.6-3.0, F(6, 3) 7-12; with Lavin's points 0, +-1, +-2 F(4, 3) has 4.
 //
 // Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. Barabasz et al., "Error Analysis and
 // Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2018.
@@ -156,23 +156,58 @@ TAPWISE_INLINE void transform_output(const Vec (&m)[L::kSize], Vec (&y)[L::kOutp
   if constexpr (L::kOutputs > 1) transform_output<L, 1>(at, y);
 }
 
-// u = G g, elements `step` apart.
-template <class L>
-TAPWISE_INLINE void transform_taps(const double* g, Index g_step, double* u, Index u_step) {
+// Rows kInputRows<L, kTwo> of u = G g, where g(i) is tap i.
+template <class L, int kTwo, class Filter>
+TAPWISE_INLINE void transform_taps(const Filter& g, Vec& first, Vec& second) {
   if constexpr (L::kSize == 1) {
-    u[0] = g[0];
+    first = second = g(0);
   } else {
     constexpr L c = kLine<L>;
-    u[0] = g[0] * (1 / c.zero);
-    u[(L::kSize - 1) * u_step] = g[(L::kFilter - 1) * g_step];
-    TAPWISE_UNROLL for (int k = 0; k < L::kPairs; ++k) {
-      double even = 0, odd = 0;
-      TAPWISE_UNROLL for (int i = 0; i < L::kFilter; ++i)(i % 2 ? odd : even) +=
-          g[i * g_step] * (c.power[k][i] / c.scale[k]);
-      u[(2 * k + 1) * u_step] = even + odd;
-      u[(2 * k + 2) * u_step] = even - odd;
+    if constexpr (kTwo == 0) {
+      first = g(0) * splat(static_cast<float>(1 / c.zero));
+      second = g(L::kFilter - 1);
+    } else {
+      constexpr int k = kTwo - 1;
+      // Powers of points are exact, so that only the division by the scale has a rounded constant.
+      const auto square = [&](int i) { return splat(static_cast<float>(c.power[k][i] * c.power[k][i])); };
+      Vec even = g(0), odd = g(1);
+      TAPWISE_UNROLL for (int i = 2; i < L::kFilter; i += 2) even = fma(g(i), square(i / 2), even);
+      TAPWISE_UNROLL for (int i = 3; i < L::kFilter; i += 2) odd = fma(g(i), square(i / 2), odd);
+      const Vec scale = splat(static_cast<float>(1 / c.scale[k]));
+      const float p = static_cast<float>(c.power[k][1]);
+      first = fma(odd, splat(p), even) * scale;
+      second = fma(odd, splat(-p), even) * scale;
     }
   }
+}
+
+// u = G g
+template <class L, int kTwo = 0>
+TAPWISE_INLINE void transform_taps(const Vec (&g)[L::kFilter], Vec (&u)[L::kSize]) {
+  constexpr const int (&rows)[2] = kInputRows<L, kTwo>;
+  transform_taps<L, kTwo>([&](int i) { return g[i]; }, u[rows[0]], u[rows[1]]);
+  if constexpr (kTwo + 1 < kInputTwos<L>) transform_taps<L, kTwo + 1>(g, u);
+}
+
+// Calls call.template operator()<H, W>() for the lines of a tiling.
+template <class Call>
+TAPWISE_INLINE void with_lines(const Conv& s, const Tiling& g, const Call& call) {
+  if (s.kh == 1) {
+    if (s.kw == 5) return call.template operator()<Line<1, 1>, Line<2, 5>>();
+    if (g.tile_w == 2) return call.template operator()<Line<1, 1>, Line<2, 3>>();
+    if (g.tile_w == 4) return call.template operator()<Line<1, 1>, Line<4, 3>>();
+    return call.template operator()<Line<1, 1>, Line<6, 3>>();
+  }
+  if (s.kw == 1) {
+    if (s.kh == 5) return call.template operator()<Line<2, 5>, Line<1, 1>>();
+    if (g.tile_h == 2) return call.template operator()<Line<2, 3>, Line<1, 1>>();
+    if (g.tile_h == 4) return call.template operator()<Line<4, 3>, Line<1, 1>>();
+    return call.template operator()<Line<6, 3>, Line<1, 1>>();
+  }
+  if (s.kh == 5) return call.template operator()<Line<2, 5>, Line<2, 5>>();
+  if (g.tile_h == 2) return call.template operator()<Line<2, 3>, Line<2, 3>>();
+  if (g.tile_h == 4) return call.template operator()<Line<4, 3>, Line<4, 3>>();
+  call.template operator()<Line<6, 3>, Line<6, 3>>();
 }
 
 }  // namespace

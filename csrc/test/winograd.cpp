@@ -57,7 +57,7 @@ constexpr double kFlushed = kTiny / kEpsilon;
 std::vector<Sum> winograd_sums(const Conv& s, Index tile, const float* x, const float* w, std::vector<Sum> sums) {
   const Line lh(s.kh == 1 ? 1 : tile, s.kh), lw(s.kw == 1 ? 1 : tile, s.kw);
   const bool last = s.layout == Layout::channels_last;
-  const Index size = lh.size * lw.size, terms = s.ci + 2 * (lh.size + lw.size) + 3;
+  const Index size = lh.size * lw.size, terms = s.ci + 2 * (lh.size + lw.size) + 3 + s.kh + s.kw;
   std::vector<std::vector<double>> u;  // (co, ci)
   for (Index o = 0; o < s.co; ++o)
     for (Index c = 0; c < s.ci; ++c) {

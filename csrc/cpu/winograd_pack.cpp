@@ -1,0 +1,76 @@
+// winograd_pack.cpp — the weights of Winograd's products, transformed, or only their taps where those of all
+// frequencies would not stay in the cache: then each task transforms what it needs, a part of a panel at a time.
+//
+//   w (kh, kw, ci, co), any strides  ->  u [panel][frequency][ci][kPanel]
+//                                    ->  taps [panel][ci][kh][kw][kPanel]
+#include "layout.h"
+#include "transpose.h"
+#include "winograd_weights.h"
+
+namespace tapwise::ISA {
+namespace {
+
+constexpr Index kChannels = 16;  // gathered at a time
+
+template <class H, class W, int kTwo = 0>
+void transform_rows(const Tiling& g, const Taps& taps, Index channels, Index outputs, float* u) {
+  constexpr const int (&rows)[2] = kInputRows<H, kTwo>;
+  transform_weights<H, W, kTwo>(taps, channels, outputs, u + rows[0] * W::kSize * g.u_frequency,
+                                u + rows[1] * W::kSize * g.u_frequency, g.u_frequency);
+  if constexpr (kTwo + 1 < kInputTwos<H>) transform_rows<H, W, kTwo + 1>(g, taps, channels, outputs, u);
+}
+
+}  // namespace
+
+void gather_taps(const Conv& s, const Taps& from, Index channels, Index outputs, float* to) {
+  const Index taps = s.kh * s.kw;
+  if (outputs < kPanel) clear(to, channels * taps * kPanel);
+  if (from.tap == 1 && from.h == s.kw && from.ci == taps) {  // (co, ci, kh, kw): one matrix
+    transpose(from.w, from.co, outputs, channels * taps, [&](Index i) { return to + i * kPanel; });
+  } else if (from.tap == -1 && from.h == -s.kw) {  // the same turned round
+    for (Index c = 0; c < channels; ++c)
+      transpose(from.w + c * from.ci - taps + 1, from.co, outputs, taps,
+                [&](Index i) { return to + (c * taps + taps - 1 - i) * kPanel; });
+  } else {
+    for (Index t = 0; t < taps; ++t) {
+      const float* w = from.w + t / s.kw * from.h + t % s.kw * from.tap;
+      if (from.ci == 1) {
+        transpose(w, from.co, outputs, channels, [&](Index c) { return to + (c * taps + t) * kPanel; });
+        continue;
+      }
+      for (Index c = 0; c < channels; ++c, w += from.ci) {
+        float* const row = to + (c * taps + t) * kPanel;
+        if (from.co == 1)
+          copy_pixels(w, outputs, outputs, 1, row, outputs);
+        else
+          for (Index o = 0; o < outputs; ++o) row[o] = w[o * from.co];
+      }
+    }
+  }
+}
+
+void conv_winograd_pack(const Conv& s, const Tiling& g, const float* w, float* packed, Index begin, Index end) {
+  with_lines(s, g, [&]<class H, class W>() {
+    for (Index p = begin; p < end; ++p) {
+      Taps taps = taps_of(s, w, p);
+      const Index outputs = least<Index>(kPanel, s.co - p * kPanel);
+      float* const panel = packed + p * (g.packed_floats / g.panels);
+      if (g.taps) {
+        gather_taps(s, taps, s.ci, outputs, panel);
+        continue;
+      }
+      float strip[kChannels * H::kFilter * W::kFilter * kPanel];
+      for (Index c = 0; c < s.ci; c += kChannels, taps.w += kChannels * taps.ci) {
+        const Index channels = least<Index>(kChannels, s.ci - c);
+        if (taps.co == 1) {
+          transform_rows<H, W>(g, taps, channels, outputs, panel + c * kPanel);
+        } else {
+          gather_taps(s, taps, channels, outputs, strip);
+          transform_rows<H, W>(g, gathered_taps(s, strip), channels, outputs, panel + c * kPanel);
+        }
+      }
+    }
+  });
+}
+
+}  // namespace tapwise::ISA

@@ -1,0 +1,58 @@
+// winograd_weights.h — w (kh, kw, ci, co) -> u (frequencies, ci, co): u = G w G' of one panel of output channels.
+//
+// In float32, a vector of outputs at a time, two rows of frequencies in registers: rms error 1 to 1.1 times that of u
+// from float64, rounded once, and about 11 ns a channel and vector of 16 outputs on a Zen 5.
+#pragma once
+
+#include "winograd.h"
+
+namespace tapwise::ISA {
+
+// Where the taps of a panel's outputs lie: floats from one row of taps, tap, input and output channel to the next.
+struct Taps {
+  const float* w;
+  Index h, tap, ci, co;
+};
+
+// [channel][tap][kPanel], zeros past `outputs`: taps that a panel's packed weights hold.
+void gather_taps(const Conv& s, const Taps& from, Index channels, Index outputs, float* to);
+
+namespace {
+
+TAPWISE_INLINE Taps taps_of(const Conv& s, const float* w, Index panel) {
+  return {w + panel * kPanel * s.w_co, s.w_h, s.w_w, s.w_ci, s.w_co};
+}
+TAPWISE_INLINE Taps gathered_taps(const Conv& s, const float* w) {
+  return {w, s.kw * kPanel, kPanel, s.kh * s.kw * kPanel, 1};
+}
+
+// The two rows kInputRows<H, kTwo> of u, for outputs that lie side by side; their frequencies are u_frequency apart.
+template <class H, class W, int kTwo>
+TAPWISE_INLINE void transform_weights(const Taps& taps, Index channels, Index outputs, float* first, float* second,
+                                      Index u_frequency) {
+  const auto transform = [&](const float* w, Index count, Index at) {
+    Vec half[2][W::kFilter], row[W::kSize];
+    TAPWISE_UNROLL for (int j = 0; j < W::kFilter; ++j) {
+      const auto tap = [&](int i) { return load_part(w + i * taps.h + j * taps.tap, count); };
+      transform_taps<H, kTwo>(tap, half[0][j], half[1][j]);
+    }
+    TAPWISE_UNROLL for (int i = 0; i < (H::kSize > 1 ? 2 : 1); ++i) {
+      transform_taps<W>(half[i], row);
+      float* to = (i ? second : first) + at;
+      TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j, to += u_frequency) store(to, row[j]);
+    }
+  };
+  const float* w = taps.w;
+  for (Index c = 0; c < channels; ++c, w += taps.ci) {
+    if (outputs == kPanel) {
+      transform(w, Index{kLanes}, c * kPanel);
+      transform(w + kLanes, Index{kLanes}, c * kPanel + kLanes);
+    } else {
+      transform(w, least<Index>(kLanes, outputs), c * kPanel);
+      transform(w + kLanes, most<Index>(0, outputs - kLanes), c * kPanel + kLanes);
+    }
+  }
+}
+
+}  // namespace
+}  // namespace tapwise::ISA
