@@ -75,7 +75,7 @@ double plain_seconds(const Conv& s, Pass pass, const Plan& p, const Table& t, in
   double work = outputs * (terms + (filters ? kFilterStart : c.start));
   if (!filters && to <= t.lanes) work *= c.narrow;
   if (p.algorithm == Algorithm::im2col) work += kGathered * real(s.n * s.od * s.oh * s.ow) * terms * real(s.groups);
-  if (pass == Pass::grad_weight) work *= 1.4;
+  if (pass == Pass::grad_weight) work *= 1.15;
   return std::max(2 * work * share(p.split.tasks, cores) / c.flops, weight_seconds(p.split.shared_floats, 1)) +
          (p.split.tasks > 1 && cores > 1 ? kShared : 0);
 }

@@ -25,8 +25,11 @@ struct Split {
   Index panels;       // panels of output channels, over all groups
   Index task_panels;  // of one task
   Index chunks;       // grad_weight: private sums, combined in order; 1 elsewhere
+  Index batch;        // grad_weight by direct: blocks whose pixels are summed together
   Index tasks;
   bool copies;           // a task copies what it reads; always for channels_first
+  bool copies_dy;        // grad_weight by direct: a task copies its panels of dy; always for channels_first
+  bool merged;           // grad_weight by direct: a row of taps is one run of few channels, with zeros beside x's rows
   Index copy_gap;        // floats between the pixels of a copy
   bool dot;              // few output channels: packed [group][output channel][tap][input channel], no panels
   Index shared_floats;   // packed weights, or the private sums of grad_weight

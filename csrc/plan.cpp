@@ -254,9 +254,10 @@ Plan plan_plain(const Conv& s, Pass pass, Algorithm algorithm, const Table& t) {
   const bool gathers = p.algorithm == Algorithm::im2col;
   const bool transposed = pass == Pass::grad_input && s.sd * s.sh * s.sw == 1;
   const bool filters = p.grouped || (p.depthwise && (pass == Pass::forward || transposed));
-  p.split = filters                     ? split_filters(s, p.depthwise, transposed, t)
-            : pass == Pass::grad_weight ? split_weights(w, gathers, t.tile_pixels)
-                                        : split_outputs(w, gathers, t.tile_pixels, t.lanes);
+  p.split = filters ? split_filters(s, p.depthwise, transposed, t)
+            : pass == Pass::grad_weight
+                ? gathers || p.depthwise ? split_weights(w, gathers, t.tile_pixels) : split_pixels(s, t)
+                : split_outputs(w, gathers, t.tile_pixels, t.lanes);
   p.reason = p.depthwise ? "one filter a channel: channels fill the vectors"
              : p.grouped ? "small groups: the outputs of several fill a vector"
                          : "no column matrix: runs of channels are read in place";

@@ -50,6 +50,9 @@ const char* refusal(const Conv&, Pass, Algorithm);
 // gradient of the former at stride 1.
 Split split_filters(const Conv& s, bool depthwise, bool transposed, const Table&);
 
+// The split of a weight gradient by direct.
+Split split_pixels(const Conv& s, const Table&);
+
 // Whether automatic may pick it.
 bool admitted(const Conv&, Pass, Accuracy, Algorithm);
 

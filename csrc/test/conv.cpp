@@ -57,6 +57,8 @@ std::vector<Geometry> named_geometries() {
       {"(l, 1)", 2, 5, 6, 1, {1, 37, 1}, {1, 7, 1}, {0, 3, 0}, {0, 3, 0}},
       {"several blocks of columns", 1, 16, 17, 1, {1, 1, 200}, {1, 1, 25}, {0, 0, 12}, {0, 0, 12}},
       {"several tasks a thread", 2, 20, 40, 1, {1, 14, 15}, {1, 3, 3}, {0, 1, 1}, {0, 1, 1}},
+      {"small maps, summed together", 9, 20, 40, 1, {1, 4, 5}, {1, 3, 3}, {0, 1, 1}, {0, 1, 1}},
+      {"several chunks of pixels", 3, 17, 35, 1, {1, 22, 25}, {1, 3, 3}, {0, 1, 1}, {0, 1, 1}, {1, 1, 1}, {1, 2, 2}},
       {"several panels a task", 1, 20, 97, 1, {1, 4, 7}, {1, 3, 3}, {0, 1, 1}, {0, 1, 1}},
       {"outputs beyond the panels that are packed together", 1, 3, 139, 1, {1, 3, 4}, {1, 3, 3}, {0, 1, 1}, {0, 1, 1}},
       {"groups of 8", 2, 24, 24, 3, {1, 5, 9}, {1, 3, 3}, {0, 1, 1}, {0, 1, 1}},

@@ -1,0 +1,258 @@
+// direct_grad_weight.cpp — dw[t, c, o] = sum over pixels p of x[p at t, c] * dy[p, o], a product of matrices a tap.
+//
+//   x (n, d, h, w, ci), dy (n, od, oh, ow, co)  ->  sums (chunks, taps, ci / groups, co)
+//
+// A task adds the blocks of one chunk of the batch into its own columns of the chunk's sums, several blocks at a time:
+// a tap's pixels in all of them, those where it lies in the input, are one list of offsets, which one register tile
+// after another is summed over. No zero work and no padding, whatever stride and dilation. Of few channels a row of
+// taps is one run: (kw, ci) are rows of one product, for the columns where all taps of the run lie in the input.
+// Chunks depend on the shape alone and are added in order afterwards: the same bits for any number of threads.
+#include "convolve.h"
+#include "outer.h"
+
+namespace tapwise::ISA {
+namespace {
+
+// One block of the pixels that are summed together.
+struct Source {
+  Block block;
+  Region x, dy;
+};
+
+// A task's own arrays; plan_gradients.cpp sizes them.
+struct Lists {
+  Source* sources;
+  Index count;  // of sources
+  Index *x, *dy;
+};
+
+// Taps [tap, tap + taps) of a row of taps, and the columns that see them all.
+struct TapRun {
+  Index tap, taps;
+  Extent w;
+};
+
+// The outputs of [o.first, o.last) for which a tap lies in the input.
+TAPWISE_INLINE Extent outputs_of(const Axis& a, Index tap, Extent o) {
+  const Index in = tap * a.dilation - a.pad;
+  const Index first = most(o.first, ceil_divide(-in, a.stride));
+  return {first, most(first, least(o.last, floor_divide(a.in - 1 - in, a.stride) + 1))};
+}
+
+// The pixels of all sources that see tap (d, h) and the columns' taps. Returns how many.
+Index list_pixels(const Sides& s, const Lists& lists, Index d, Index h, const TapRun& run) {
+  Index *x = lists.x, *dy = lists.dy;
+  for (const Source* from = lists.sources; from < lists.sources + lists.count; ++from) {
+    const Block& b = from->block;
+    const Index in_d = b.d * s.d.stride - s.d.pad + d * s.d.dilation;
+    if (in_d < 0 || in_d >= s.d.in) continue;
+    const Extent rows = outputs_of(s.h, h, {b.h0, b.h1});
+    const Index w0 = most(b.w0, run.w.first), w1 = least(b.w1, run.w.last);
+    const Index x_step = s.w.stride * from->x.w_step, dy_step = from->dy.w_step;
+    for (Index row = rows.first; row < rows.last; ++row) {
+      const Index in_h = row * s.h.stride - s.h.pad + h * s.h.dilation;
+      const Index in_w = w0 * s.w.stride - s.w.pad + run.tap * s.w.dilation;
+      Index x_at = from->x.data - lists.sources->x.data + offset(from->x, in_d, in_h, in_w);
+      Index dy_at = from->dy.data - lists.sources->dy.data + offset(from->dy, b.d, row, w0);
+      const Index columns = most<Index>(0, w1 - w0);
+      for (Index i = 0; i < columns; ++i) x[i] = x_at + i * x_step;
+      for (Index i = 0; i < columns; ++i) dy[i] = dy_at + i * dy_step;
+      x += columns, dy += columns;
+    }
+  }
+  return x - lists.x;
+}
+
+// Calls visit(run) for the runs of taps in a row of taps: one tap each, or of few channels the longest.
+template <class Visit>
+TAPWISE_INLINE void for_each_tap_run(const Axis& a, bool merged, const Visit& visit) {
+  if (!merged) {
+    for (Index tap = 0; tap < a.k; ++tap) visit(TapRun{tap, 1, outputs_of(a, tap, {0, a.out})});
+    return;
+  }
+  const auto taps_of = [&a](Index o) {
+    const Index in = o * a.stride - a.pad;
+    const Index first = least(a.k, most<Index>(0, -in));
+    return Extent{first, most(first, least(a.k, a.in - in))};
+  };
+  for (Index o = 0, end; o < a.out; o = end) {
+    const Extent taps = taps_of(o);
+    for (end = o + 1; end < a.out; ++end) {
+      const Extent next = taps_of(end);
+      if (next.first != taps.first || next.last != taps.last) break;
+    }
+    if (taps.first < taps.last) visit(TapRun{taps.first, taps.last - taps.first, {o, end}});
+  }
+}
+
+// What a task's sources are summed into: columns of the sums of its chunk.
+struct Target {
+  float* sums;
+  Index row;
+  Index panel_step;  // from a panel of dy to the next, where dy is copied; else 0
+  bool merged, add;
+  Ahead next;  // to the sources after these, where they are read in place
+};
+
+// Of one panel of one source's dy.
+TAPWISE_INLINE const float* panel_of(const Sides& s, const Task& task, const Target& to, const Source& from, Index p) {
+  const float* dy = from.dy.data + offset(from.dy, from.block.d, from.block.h0, from.block.w0);
+  return dy + (to.panel_step ? (p - task.panel0) * to.panel_step : panel_at(s, false, p).channel);
+}
+
+// Whether dy holds no infinity or NaN, whose product with the zero beside a row of x would be NaN.
+bool is_finite(const Sides& s, const Task& task, const Source& source, const Target& to) {
+  const Block& b = source.block;
+  Vec sum[2] = {};
+  for (Index p = task.panel0; p < task.panel1; ++p) {
+    const Index channels = panel_at(s, false, p).channels, last = channels % kLanes ? channels % kLanes : kLanes;
+    const float* row = panel_of(s, task, to, source, p);
+    for (Index h = b.h0; h < b.h1; ++h, row += source.dy.h_step) {
+      const float* d = row;
+      for (Index w = b.w0; w < b.w1; ++w, d += source.dy.w_step) {
+        if (channels > kLanes) sum[0] = fma(load(d), Vec{}, sum[0]);
+        sum[1] = fma(load_part(d + channels - last, last), Vec{}, sum[1]);
+      }
+    }
+  }
+  bool zero = true;
+  for (int lane = 0; lane < kLanes; ++lane) zero = zero && sum[0][lane] + sum[1][lane] == 0;
+  return zero;
+}
+
+// Of one source whose rows have zeros beside them: all columns see all taps of a row, so one list serves every row.
+void accumulate_rows(const Sides& s, const Task& task, const Lists& lists, const Target& to) {
+  const Source& from = *lists.sources;
+  const Block& b = from.block;
+  const Index columns = b.w1 - b.w0;
+  Index *x = lists.x, *dy = lists.dy;
+  for (Index h = 0; h < b.h1 - b.h0; ++h)
+    for (Index w = b.w0; w < b.w1; ++w) {
+      *x++ = h * s.h.stride * from.x.h_step + (w * s.w.stride - s.w.pad) * from.x.w_step;
+      *dy++ = h * from.dy.h_step + w * from.dy.w_step;
+    }
+  for (Index row = 0; row < s.d.k * s.h.k; ++row) {
+    const Index in_d = b.d * s.d.stride - s.d.pad + row / s.h.k * s.d.dilation;
+    const Index in_h = b.h0 * s.h.stride - s.h.pad + row % s.h.k * s.h.dilation;
+    const Extent rows = outputs_of(s.h, row % s.h.k, {b.h0, b.h1});
+    if (in_d < 0 || in_d >= s.d.in || rows.first == rows.last) continue;
+    const Index first = (rows.first - b.h0) * columns, count = (rows.last - rows.first) * columns;
+    const ListedPixels pixels = {lists.x + first, lists.dy + first};
+    for (Index p = task.panel0; p < task.panel1; ++p) {
+      const Panel panel = panel_at(s, false, p);
+      const float* d = panel_of(s, task, to, from, p) - b.w0 * from.dy.w_step;
+      outer_product(pixels, count, from.x.data + offset(from.x, in_d, in_h, 0), s.w.k * s.from_channels, d,
+                    panel.channels, row + 1 == s.d.k * s.h.k ? to.next : Ahead{0, 0},
+                    {to.sums + row * s.w.k * s.from_channels * to.row + panel.channel, to.row, true});
+    }
+  }
+}
+
+void accumulate(const Sides& s, const Task& task, const Lists& lists, const Target& to) {
+  if (to.merged && is_finite(s, task, *lists.sources, to)) return accumulate_rows(s, task, lists, to);
+  const Region &x = lists.sources->x, &dy = lists.sources->dy;
+  for (Index row = 0; row < s.d.k * s.h.k; ++row)
+    for_each_tap_run(s.w, to.merged, [&](const TapRun& run) {
+      const Index count = list_pixels(s, lists, row / s.h.k, row % s.h.k, run);
+      if (count == 0 && to.add) return;
+      const ListedPixels pixels = {lists.x, lists.dy};
+      const bool last = row + 1 == s.d.k * s.h.k && run.tap + run.taps == s.w.k;
+      float* const sums = to.sums + (row * s.w.k + run.tap) * s.from_channels * to.row;
+      for (Index p = task.panel0; p < task.panel1; ++p) {
+        const Panel panel = panel_at(s, false, p);
+        const float* d = dy.data + (to.panel_step ? (p - task.panel0) * to.panel_step : panel.channel);
+        outer_product(pixels, count, x.data + panel.from_channel - x.channel, run.taps * s.from_channels, d,
+                      panel.channels, last && p == task.panel0 ? to.next : Ahead{0, 0},
+                      {sums + panel.channel, to.row, to.add});
+      }
+    });
+}
+
+// Panel after panel of a block of dy, `panel_step` apart: pixels of kPanel channels.
+Region copy_panels(const Sides& s, const Task& task, const Block& b, const float* dy, Index panel_step, float* copy) {
+  const Index channels = s.groups * s.to_channels, image = s.d.out * s.h.out * s.w.out * channels;
+  const Part part = {0, 0, {b.d, b.d + 1}, {b.h0, b.h1}, {b.w0, b.w1}};
+  Region region{};
+  for (Index p = task.panel1 - 1; p >= task.panel0; --p) {
+    const Panel panel = panel_at(s, false, p);
+    Part own = part;
+    own.c0 = panel.channel, own.c1 = panel.channel + panel.channels;
+    region = copy_part(dy + b.image * image, s.layout == Layout::channels_first, s.d.out, s.h.out, s.w.out, channels,
+                       own, kPanel, copy + (p - task.panel0) * panel_step);
+  }
+  return region;
+}
+
+// The sources of blocks [first, last), in place or copied to `rest`.
+TAPWISE_INLINE void find_sources(const Sides& s, const Split& split, const Task& task, Index first, Index last,
+                                 const float* x, const float* dy, Lists& lists, float* rest) {
+  const Channels in = read(s, false, task.panel0, task.panel1);
+  const Index pixel = in.last - in.first + split.copy_gap;
+  const Index panel_step = split.batch * split.rows * split.cols * kPanel;
+  float* dy_copy = rest;
+  if (split.copies_dy) rest += (task.panel1 - task.panel0) * panel_step;
+  lists.count = last - first;
+  for (Index i = 0; i < lists.count; ++i) {
+    Source& source = lists.sources[i];
+    source.block = block_at(s, split, first + i);
+    const Block& b = source.block;
+    Part part = part_of(s, b, in.first, in.last);
+    if (split.merged) part.w = reached(s.w, false, b.w0, b.w1);
+    source.x = read_region(s, b, x, split.copies, part, pixel, rest);
+    if (split.copies) rest += part_floats(part, pixel);
+    if (split.copies_dy) {
+      source.dy = copy_panels(s, task, b, dy, panel_step, dy_copy);
+      dy_copy += (b.h1 - b.h0) * (b.w1 - b.w0) * kPanel;
+    } else {
+      source.dy = output_region(s, b, dy, 0, 0, nullptr, true);
+    }
+  }
+}
+
+// From block `from` to block `to` of arrays that are read in place.
+TAPWISE_INLINE Ahead step_to(const Sides& s, const Split& split, Index from, Index to) {
+  const Block a = block_at(s, split, from), b = block_at(s, split, to);
+  const auto pixel = [](const Axis& d, const Axis& h, const Axis& w, const Block& at, bool in) {
+    return in ? ((at.image * d.in + at.d * d.stride) * h.in + at.h0 * h.stride) * w.in + at.w0 * w.stride
+              : ((at.image * d.out + at.d) * h.out + at.h0) * w.out + at.w0;
+  };
+  return {(pixel(s.d, s.h, s.w, b, true) - pixel(s.d, s.h, s.w, a, true)) * s.groups * s.from_channels,
+          (pixel(s.d, s.h, s.w, b, false) - pixel(s.d, s.h, s.w, a, false)) * s.groups * s.to_channels};
+}
+
+}  // namespace
+
+void conv_direct_grad_weight(const Conv& conv, const Split& split, const float* x, const float* dy, float* sums,
+                             float* scratch, Index begin, Index end) {
+  const Sides s = forward_sides(conv);
+  const Index units = s.n * s.d.out * split.row_blocks * split.col_blocks;
+  const Index rows = s.d.k * s.h.k * s.w.k * s.from_channels, row = s.groups * s.to_channels;
+  const Index listed = (split.batch * split.rows * split.cols + 15) / 16 * 16;
+  Lists lists = {};
+  lists.x = reinterpret_cast<Index*>(scratch);
+  lists.dy = lists.x + listed;
+  lists.sources = reinterpret_cast<Source*>(lists.dy + listed);
+  float* const rest = scratch + 4 * listed + (split.batch * static_cast<Index>(sizeof(Source) / 4) + 15) / 16 * 16;
+  for (Index index = begin; index < end; ++index) {
+    const Index chunk = index % split.chunks, panel0 = index / split.chunks * split.task_panels;
+    const Task task = {{}, panel0, least(split.panels, panel0 + split.task_panels), false};
+    const Index last = (chunk + 1) * units / split.chunks;
+    Target to = {sums + chunk * rows * row, row, 0, split.merged, false, {0, 0}};
+    if (split.copies_dy) to.panel_step = split.batch * split.rows * split.cols * kPanel;
+    Index unit = chunk * units / split.chunks;
+    if (to.merged || unit == last) {
+      const Channels out = written(s, false, task.panel0, task.panel1);
+      for (Index i = 0; i < rows; ++i) clear(to.sums + i * row + out.first, out.last - out.first);
+      to.add = true;
+    }
+    for (; unit < last; unit += split.batch, to.add = true) {
+      find_sources(s, split, task, unit, least(last, unit + split.batch), x, dy, lists, rest);
+      to.next = {0, 0};
+      if (unit + split.batch < last && !split.copies_dy) to.next = step_to(s, split, unit, unit + split.batch);
+      if (split.copies) to.next.x = 0;
+      accumulate(s, task, lists, to);
+    }
+  }
+}
+
+}  // namespace tapwise::ISA
