@@ -237,6 +237,33 @@ def test_other_batches_and_predictions_between_steps_change_nothing():
     assert_same(run(False), run(True))
 
 
+def test_fifty_steps_have_the_same_bits_on_one_thread_and_two():
+    """Gate 19, of a residual network with everything that is joined in it."""
+
+    def run(threads):
+        with tapwise.threads.set(threads):
+            tapwise.set_random_seed(3)
+            model = compiled(wide_residual())
+            rng = np.random.default_rng(0)
+            for _ in range(50):
+                model.train_on_batch(rng.standard_normal((16, 16, 16, 3), np.float32), rng.integers(0, 3, 16))
+            return [*model.get_weights(), model.predict(rng.standard_normal((8, 16, 16, 3), np.float32), verbose=0)]
+
+    assert_same(run(1), run(2))
+
+
+def wide_residual():
+    """Large enough for threads, Winograd and several tasks."""
+    x = inputs = tapwise.Input((16, 16, 3))
+    x = normalized(x, 16, 3)
+    x = layers.Add()([x, normalized(x, 16, 3, relu=False)])
+    y = normalized(layers.MaxPooling2D()(layers.ReLU()(x)), 32, 3)
+    y = layers.ReLU()(layers.Add()([normalized(y, 32, 3, relu=False), y]))
+    y = layers.Dropout(0.2)(normalized(y, 32, 3, 2))
+    y = layers.Dense(64, activation="relu")(layers.Flatten()(y))
+    return tapwise.Model(inputs, layers.Dense(3, activation="softmax")(y))
+
+
 def test_plans_are_few():
     model = compiled(residual())
     for n in range(1, 25):
