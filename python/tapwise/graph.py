@@ -132,7 +132,7 @@ def joined(call: Call, node: Node, order: dict[Symbolic, int], training: bool) -
             return False
         if order.get(others[0], -1) >= order[call.output]:
             return False
-        call.residual = others[0]
+        call.residual, call.place.adds = others[0], True
     elif isinstance(layer, BatchNormalization):
         rank = len(call.output.example) + 1
         filters = rank - 1 if getattr(call.layer, "channels_last", True) else 1
@@ -151,9 +151,7 @@ def joined(call: Call, node: Node, order: dict[Symbolic, int], training: bool) -
 
 
 def elementwise(layer: Layer) -> str | None:
-    if isinstance(layer, ReLU):
-        return "relu" if layer.is_plain else None
-    return layer.activation if isinstance(layer, Activation) else None
+    return layer.activation if isinstance(layer, (Activation, ReLU)) else None
 
 
 def masks(call: Call, maker: Call) -> bool:

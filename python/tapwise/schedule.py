@@ -11,8 +11,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import numpy as np
-
+from . import ops
 from .arena import Arena, Buffer, place
 from .graph import Call
 from .layers.layer import Array, Parameter, Shape
@@ -99,7 +98,9 @@ class Schedule:
             y = Value(read[0].buffers, read[0].exclusive and alone)
         else:
             over = needs.in_place and read[0].exclusive and not (self.training and "x" in step.reads)
-            buffer = read[0].buffers[0] if over else self._buffer(y_shape, layer.dtype, moment)
+            onto = needs.over_residual and call.residual is not None and read[-1].exclusive
+            free = read[0] if over else read[-1] if onto else None
+            buffer = free.buffers[0] if free else self._buffer(y_shape, layer.dtype, moment)
             step.wanted["y"] = buffer, y_shape
             y = Value((buffer,), alone)
             for name, shape, dtype in needs.kept:
@@ -242,7 +243,7 @@ class Schedule:
             if asked:
                 part: Any = found[number] if number < len(call.inputs) else at.dz
                 if tensor in gradients:
-                    part = np.add(gradients[tensor], part, out=at.memory.get(f"sum{number}"))
+                    part = ops.add(gradients[tensor], part, out=at.memory.get(f"sum{number}"))
                 gradients[tensor] = part
 
     def __str__(self) -> str:

@@ -83,14 +83,16 @@ class ReLU(Layer):
         self.max_value, self.negative_slope, self.threshold = max_value, negative_slope, threshold
         self.kind = "leaky_relu" if negative_slope else "relu"
         self.alpha = negative_slope or None
-        self.is_plain = max_value is None and not negative_slope and not threshold  # is the activation "relu"
+        plain = not negative_slope and not threshold
+        same = "relu" if max_value is None else "relu6" if max_value == 6 else None
+        self.activation = same if plain else None
 
     def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs | None:
-        return Needs("y", in_place=True) if self.is_plain else None
+        return Needs("y", in_place=True) if self.activation else None
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        if self.is_plain:
-            self.saved = y = ops.activation(x, "relu", out=self.place.memory.get("y"))
+        if self.activation:
+            self.saved = y = ops.activation(x, self.activation, out=self.place.memory.get("y"))
             return y
         self.saved = x
         y = ops.activation(self._shifted(x), self.kind, alpha=self.alpha)
@@ -101,8 +103,8 @@ class ReLU(Layer):
     def backward(self, dy: Array) -> Array | None:
         """At threshold the slope is the one below it, at max_value 0."""
         x: Array = self.saved
-        if self.is_plain:
-            return ops.activation_grad(dy, x, "relu", out=self.place.memory.get("dx"))
+        if self.activation:
+            return ops.activation_grad(dy, x, self.activation, out=self.place.memory.get("dx"))
         dx = ops.activation_grad(dy, self._shifted(x), self.kind, alpha=self.alpha)  # reads the sign alone
         if self.max_value is not None:
             dx[x >= self.max_value] = 0

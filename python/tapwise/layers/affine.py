@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import initializers
+from .. import initializers, ops
 from .activation import FUSED, activate, activate_grad, check_activation
 from .layer import Array, Layer, Parameter, Shape
 from .place import Needs, Place
@@ -14,6 +14,7 @@ class Affine(Layer):
     """y = activation(linear(x, kernel) + bias); bias and an elementwise activation are part of the one operation."""
 
     adds_residual = True
+    data_format = "channels_last"
     kernel: Parameter
     bias: Parameter | None = None
 
@@ -54,7 +55,7 @@ class Affine(Layer):
         raise NotImplementedError
 
     def linear_grad(self, x: Array, dz: Array) -> Array | None:
-        """Set the gradients of kernel and bias unless the layer is frozen; dx if input_gradient."""
+        """Set the gradient of the kernel unless the layer is frozen; dx if input_gradient."""
         raise NotImplementedError
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -70,11 +71,24 @@ class Affine(Layer):
         x, z, y = self.saved
         place = self.place
         kind = None if place.masked else self.activation or place.activation
-        place.dz = activate_grad(dy, y, z, kind, place.memory.get("dz"))
+        out = place.memory.get("dz")
+        if self.bias is None or not self.trainable or kind == "softmax":
+            place.dz = activate_grad(dy, y, z, kind, out)
+            self.bias_grad(place.dz)
+        else:
+            place.dz, self.bias.gradient = ops.activation_grad_bias(
+                dy, y, kind, x=z, data_format=self.data_format, out=out, out_bias=place.memory.get("dbias")
+            )
         return self.linear_grad(x, place.dz)
 
     def logits(self) -> Array | None:
         return self.saved[1] if self.activation == "softmax" else None
 
     def backward_logits(self, dlogits: Array) -> Array | None:
+        self.bias_grad(dlogits)
         return self.linear_grad(self.saved[0], dlogits)
+
+    def bias_grad(self, dz: Array) -> None:
+        if self.bias is not None and self.trainable:
+            out = self.place.memory.get("dbias")
+            self.bias.gradient = ops.conv_grad_bias(dz, data_format=self.data_format, out=out)

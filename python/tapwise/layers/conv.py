@@ -43,6 +43,7 @@ class Conv(Affine):
         self.kernel_size = per_axis(frozen(kernel_size), "kernel_size", self.rank)
         self.groups = integer(groups, "groups", 1)
         self.channels_last = is_channels_last(data_format)
+        self.data_format = data_format
         self.geometry: dict[str, Any] = {
             "strides": frozen(strides),
             "padding": frozen(padding),
@@ -76,9 +77,6 @@ class Conv(Affine):
             if not self.channels_last:
                 dw = np.ascontiguousarray(np.moveaxis(dw, (0, 1), (-1, -2)))
             self.kernel.gradient = dw.reshape(self.kernel.shape)
-            if self.bias is not None:
-                out = place.memory.get("dbias")
-                self.bias.gradient = ops.conv_grad_bias(dz, data_format=self.geometry["data_format"], out=out)
         if not self.input_gradient:
             return None
         return ops.conv_grad_input(dz, w, x.shape, residual=place.plus, out=place.memory.get("dx"), **self.geometry)

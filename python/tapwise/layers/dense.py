@@ -38,6 +38,4 @@ class Dense(Affine):
         memory = self.place.memory
         if self.trainable:
             self.kernel.gradient = ops.dense_grad_weight(x, dz, out=memory.get("dkernel"))
-            if self.bias is not None:
-                self.bias.gradient = ops.dense_grad_bias(dz, out=memory.get("dbias"))
         return ops.dense_grad_input(dz, self.kernel.value, out=memory.get("dx")) if self.input_gradient else None

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from .. import ops
 from .layer import Array, Layer, Shape, shape_text
 from .place import Needs, Place
 
@@ -38,9 +39,9 @@ class Add(Merge):
         out = self.place.memory.get("y")
         if len(x) == 1:
             return x[0].copy()
-        y: Array = np.add(x[0], x[1], out=out)
+        y = ops.add(x[0], x[1], out=out)
         for each in x[2:]:
-            np.add(y, each, out=y)
+            ops.add(y, each, out=y)
         return y
 
     def backward(self, dy: Array) -> list[Array]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import initializers, ops
-from .activation import FUSED
+from .activation import FUSED, activate_grad
 from .layer import Array, Layer, Parameter, Shape
 from .place import Needs, Place
 
@@ -66,41 +66,52 @@ class BatchNormalization(Layer):
         return activation in FUSED
 
     def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
+        """A ReLU's mask is found again from x, in the pass of the gradient, unless a residual was added to it."""
+        takes_statistics = training and self.trainable
         masks = place.activation is not None and not place.masked
-        reads = "x" if training and self.trainable else ""
-        return Needs(reads + "y" if masks else reads, dz=masks)
+        reads_y = masks and (place.adds or not takes_statistics or place.activation != "relu")
+        reads = ("x" if takes_statistics else "") + ("y" if reads_y else "")
+        own = tuple((name, self.moving_mean.shape, self.dtype) for name in ("mean", "variance") if takes_statistics)
+        return Needs(reads, own, dz=reads_y, in_place=True, over_residual=True)
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        gamma = None if self.gamma is None else self.gamma.value
-        beta = None if self.beta is None else self.beta.value
+        gamma, beta = (None if weight is None else weight.value for weight in (self.gamma, self.beta))
         kept = self.moving_mean.value, self.moving_variance.value
-        out = self.place.memory.get("y")
+        place, memory = self.place, self.place.memory
+        how: dict[str, Any] = {
+            **self.how,
+            "activation": place.activation,
+            "residual": place.residual,
+            "out": memory.get("y"),
+        }
         y: Array
         if training and self.trainable:
-            y, mean, variance = ops.batch_norm(x, gamma, beta, training=True, out=out, **self.how)
+            how |= {"out_mean": memory.get("mean"), "out_variance": memory.get("variance")}
+            y, mean, variance = ops.batch_norm(x, gamma, beta, training=True, **how)
             for moving, batch in zip(kept, (mean, variance), strict=True):
                 moving[...] = self.momentum * moving + (1 - self.momentum) * batch
-            self.saved = x, y, gamma, mean, variance
+            self.saved = x, y, gamma, beta, mean, variance
         else:
-            y = ops.batch_norm(x, gamma, beta, *kept, out=out, **self.how)
-            self.saved = None, y, gamma, *kept
-        if self.place.residual is not None:
-            np.add(y, self.place.residual, out=y)
-        if self.place.activation:
-            ops.activation(y, self.place.activation, out=y)
+            y = ops.batch_norm(x, gamma, beta, *kept, **how)
+            self.saved = None, y, gamma, beta, *kept
         return y
 
     def backward(self, dy: Array) -> Array | None:
         """After a forward with the moving statistics y is linear in x: dx, and no gradients of the weights."""
-        x, y, gamma, mean, variance = self.saved
-        memory = self.place.memory
-        if self.place.activation and not self.place.masked:
-            dy = ops.activation_grad(dy, y, self.place.activation, out=memory.get("dz"))
-        self.place.dz = dy
+        x, y, gamma, beta, mean, variance = self.saved
+        place, memory = self.place, self.place.memory
+        kind = None if place.masked else place.activation
+        if x is None or kind != "relu":
+            dy, kind = activate_grad(dy, y, y, kind, memory.get("dz")), None
+        place.dz = memory["dz"] if kind and place.adds else dy
         if x is None:
             dx: Array = ops.batch_norm(dy, gamma, None, np.zeros_like(mean), variance, out=memory.get("dx"), **self.how)
             return dx
-        dx, dgamma, dbeta = ops.batch_norm_grad(dy, x, gamma, mean, variance, out=memory.get("dx"), **self.how)
+        dx, dgamma, dbeta = ops.batch_norm_grad(
+            dy, x, gamma, mean, variance, activation=kind, y=y if place.adds and kind else None, beta=beta,
+            out=memory.get("dx"), out_residual=place.dz if place.adds and kind else None,
+            out_gamma=memory.get("dgamma"), out_beta=memory.get("dbeta"), **self.how,
+        )  # fmt: skip
         if self.gamma is not None:
             self.gamma.gradient = dgamma
         if self.beta is not None:

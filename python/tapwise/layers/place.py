@@ -21,6 +21,7 @@ class Needs(NamedTuple):
     dz: bool = False  # backward writes "dz", of dy's shape, before anything else; it may be dy
     view: bool = False  # y is x's memory in another shape or x itself, and dx is dy's
     in_place: bool = False  # y may be written over x, and dx over dy
+    over_residual: bool = False  # y may be written over the residual
 
 
 class Place:
@@ -29,7 +30,8 @@ class Place:
     def __init__(self) -> None:
         self.memory: dict[str, Array] = {}
         self.activation: str | None = None  # what forward ends in, or what backward starts with for a pooling layer
-        self.residual: Array | None = None  # what forward adds before that
+        self.adds = False  # whether forward adds a residual before that
+        self.residual: Array | None = None  # which one, in this step
         self.masked = False  # dy comes with the activation's gradient in it
         self.plus: Array | None = None  # what backward adds to dx
         self.dz: Array | None = None  # what backward found to be the gradient of the residual
