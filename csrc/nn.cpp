@@ -1,7 +1,6 @@
 #include "nn.h"
 
 #include <algorithm>
-#include <cmath>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -193,26 +192,6 @@ void softmax_cross_entropy_grad(Index rows, Index classes, const float* logits, 
   const Table& t = table();
   split(rows, classes, [&](Index begin, Index end) {
     t.softmax_cross_entropy_grad_input(classes, logits, labels, targets, scale, dlogits, begin, end);
-  });
-}
-
-void sgd_update(Index size, float* w, const float* dw, float* velocity, double learning_rate, double momentum,
-                bool nesterov) {
-  const Table& t = table();
-  split(size, 1, [&](Index begin, Index end) {
-    t.sgd_update(w, dw, velocity, static_cast<float>(learning_rate), static_cast<float>(momentum), nesterov, begin,
-                 end);
-  });
-}
-
-void adam_update(Index size, float* w, const float* dw, float* m, float* v, double learning_rate, double beta_1,
-                 double beta_2, double epsilon, std::int64_t step) {
-  const Table& t = table();
-  const double steps = static_cast<double>(step);
-  const double step_size = learning_rate * std::sqrt(1 - std::pow(beta_2, steps)) / (1 - std::pow(beta_1, steps));
-  split(size, 1, [&](Index begin, Index end) {
-    t.adam_update(w, dw, m, v, static_cast<float>(step_size), static_cast<float>(1 - beta_1),
-                  static_cast<float>(1 - beta_2), static_cast<float>(epsilon), begin, end);
   });
 }
 

@@ -4,7 +4,7 @@
 // so that the bits don't depend on the number of threads. Throws std::bad_alloc.
 #pragma once
 
-#include "shape.h"
+#include "nn_kernels.h"
 
 namespace tapwise {
 
@@ -42,9 +42,8 @@ void batch_norm_grad(Index outer, Index channels, Index inner, NormMask, const f
 void bias_grad(Activation, float alpha, Index outer, Index channels, Index inner, const float* dy, const float* y,
                const float* x, float* dz, float* db);
 
-void sgd_update(Index size, float* w, const float* dw, float* velocity, double learning_rate, double momentum,
-                bool nesterov);  // velocity may be null
-void adam_update(Index size, float* w, const float* dw, float* m, float* v, double learning_rate, double beta_1,
-                 double beta_2, double epsilon, std::int64_t step);
+// One step of every parameter, in one pass over all of them.
+void optimizer_update(const Update&, const Slot*, Index count);
+double square_sum(Index size, const float* x);
 
 }  // namespace tapwise

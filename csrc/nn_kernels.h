@@ -14,11 +14,29 @@ using AddForward = void(Activation, float alpha, const float* a, const float* b,
 // Keeps an element whose hash is at least `dropped`, of 2^32.
 using DropoutForward = void(const float* x, float* y, std::uint32_t dropped, float scale, std::uint64_t seed,
                             Index begin, Index end);
-using SgdUpdate = void(float* w, const float* dw, float* velocity, float learning_rate, float momentum, bool nesterov,
-                       Index begin, Index end);
-// rate_1, rate_2 are 1 - beta_1, 1 - beta_2.
-using AdamUpdate = void(float* w, const float* dw, float* m, float* v, float step_size, float rate_1, float rate_2,
-                        float epsilon, Index begin, Index end);
+// One step of an optimizer. g = clamp(dw * slot.scale, -clip, clip); w *= keep; then
+//   sgd      v = momentum v - rate g;   w += v, or with nesterov w += momentum v - rate g
+//   adam     m += rate_1 (g - m);   v += rate_2 (g^2 - v);   w -= rate m / (sqrt(v) + epsilon)
+//   rmsprop  v += rate_2 (g^2 - v);   m = momentum m + rate g / sqrt(v + epsilon);   w -= m
+// and average += average_rate (w - average).
+enum class Rule : int { sgd, adam, rmsprop };
+struct Update {
+  Rule rule;
+  bool nesterov;
+  float rate, keep, momentum, rate_1, rate_2, epsilon, clip, average_rate;
+};
+// A parameter: m, v and average are null where the rule has none; without m momentum is 0.
+struct Slot {
+  float* w;
+  const float* dw;
+  float *m, *v, *average;
+  float scale;
+  Index size;
+};
+// Range: elements.
+using OptimizerUpdate = void(const Update&, const Slot&, Index begin, Index end);
+// The sum of squares, by blocks as channels.h has them.
+using SquareSum = double(const float* x, Index begin, Index end);
 
 // Range: rows of (rows, classes). labels or targets is null: class numbers, or a distribution a row.
 using SoftmaxForward = void(Index classes, const float* x, float* y, Index begin, Index end);

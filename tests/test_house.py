@@ -131,6 +131,7 @@ def includes_beyond(path):
         own = {other.name for other in path.parent.iterdir()} | {
             "../shape.h",
             "../kernels.h",
+            "../nn_kernels.h",
             "../kernels.inc",
             "../low_precision.inc",
             "../isa.h",

@@ -313,6 +313,10 @@ KERAS = {
     layers.Rescaling: {"scale": (), "offset": 0.0},
     tapwise.optimizers.SGD: {"learning_rate": 0.01, "momentum": 0.0, "nesterov": False},
     tapwise.optimizers.Adam: {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
+    tapwise.optimizers.AdamW: {
+        "learning_rate": 0.001, "weight_decay": 0.004, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7,
+    },
+    tapwise.optimizers.RMSprop: {"learning_rate": 0.001, "rho": 0.9, "momentum": 0.0, "epsilon": 1e-7},
 }  # fmt: skip
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import tapwise
+from tapwise.backend import Update
 from tapwise.ops.geometry import adaptive_geometry, conv_geometry, pool_geometry
 
 pytest.importorskip("numba", reason="pip install numba")
@@ -122,8 +123,11 @@ def losses(x):
 
 def updates(x):
     w, m, v, dropped = x.copy(), x * 0, x * 0, x.copy()
-    backend.adam_update(w, x, m, v, 0.1, 0.9, 0.999, 1e-7, 1)
-    backend.sgd_update(w, x, m, 0.1, 0.9, True)
+    adam = Update("adam", 0.1, rate_1=0.1, rate_2=0.001, epsilon=1e-7, average_rate=0.5)
+    backend.optimizer_update(adam, [w], [x], [m], [v], [x * 0], [1.0])
+    backend.optimizer_update(Update("sgd", 0.1, momentum=0.9, nesterov=True), [w], [x], [m], [], [], [1.0])
+    backend.optimizer_update(Update("rmsprop", 0.1, rate_2=0.1), [w], [x], [], [v], [], [1.0])
+    backend.square_sums([x])
     backend.dropout(x, dropped, 0.5, 7)
     backend.activation_grad(x, dropped, x, dropped, "gelu", 0.0)
     return w, m, v, dropped

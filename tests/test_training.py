@@ -249,7 +249,10 @@ def test_seeds_out_of_range_are_refused(seed):
 @pytest.mark.parametrize(
     ("get", "message"),
     [
-        (lambda: optimizers.get("adma"), r"optimizer must be one of sgd, adam or an Optimizer, got 'adma'"),
+        (
+            lambda: optimizers.get("adma"),
+            r"optimizer must be one of sgd, adam, adamw, rmsprop or an Optimizer, got 'adma'",
+        ),
         (lambda: losses.get("hinge"), r"loss must be one of categorical_crossentropy, .* got 'hinge'"),
         (lambda: metrics.get("auc", (3,), (3, 2)), r"metric must be one of accuracy, .* got 'auc'"),
         (lambda: initializers.get("orthogonal"), r"initializer must be one of zeros, .* got 'orthogonal'"),
@@ -257,6 +260,17 @@ def test_seeds_out_of_range_are_refused(seed):
         (lambda: initializers.VarianceScaling(mode="fan"), r"mode must be .* got 'fan'"),
         (lambda: initializers.VarianceScaling(distribution="normal"), r"distribution must be .* got 'normal'"),
         (lambda: optimizers.SGD(-1), r"learning_rate must be >= 0, got -1"),
+        (lambda: optimizers.RMSprop(rho=1), r"rho must be in \[0, 1\), got 1"),
+        (lambda: optimizers.Adam(weight_decay=-1), r"weight_decay must be >= 0, got -1"),
+        (lambda: optimizers.Adam(clipnorm=0), r"clipnorm must be > 0, got 0"),
+        (
+            lambda: optimizers.Adam(clipnorm=1, clipvalue=1),
+            r"one of clipnorm, clipvalue and global_clipnorm may be given, got clipnorm, clipvalue",
+        ),
+        (
+            lambda: optimizers.SGD(ema_overwrite_frequency=2),
+            r"ema_overwrite_frequency must be >= 1 and go with use_ema, got 2",
+        ),
         (lambda: optimizers.SGD(momentum=2), r"momentum must be in \[0, 1\], got 2"),
         (lambda: optimizers.Adam(beta_2=1), r"beta_2 must be in \[0, 1\), got 1"),
         (lambda: Progress(1, epochs=1, verbose=3), r'verbose must be 0, 1, 2 or "auto", got 3'),

@@ -95,6 +95,7 @@ Activation activation_of(const std::optional<std::string>& name);
 void bind_conv(py::module_&);
 void bind_pool(py::module_&);
 void bind_nn(py::module_&);
+void bind_optim(py::module_&);
 void bind_plain(py::module_&);
 void bind_low_precision(py::module_&);
 

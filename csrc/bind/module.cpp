@@ -78,6 +78,7 @@ PYBIND11_MODULE(_core, m) {
   bind_conv(m);
   bind_pool(m);
   bind_nn(m);
+  bind_optim(m);
   bind_plain(m);
   bind_low_precision(m);
 }

@@ -201,25 +201,6 @@ void grad_activation_bias(const Array& dy, const std::optional<Array>& y, const 
   bias_grad(a, alpha, s.outer, s.channels, s.inner, dy.data(), y ? y->data() : x->data(), pointer(x), to, sum);
 }
 
-void step_sgd(Array& w, const Array& dw, std::optional<Array>& velocity, double learning_rate, double momentum,
-              bool nesterov) {
-  need_same(dw, w, "dw");
-  if (velocity) need_same(*velocity, w, "velocity");
-  float *const to = w.mutable_data(), *const state = velocity ? velocity->mutable_data() : nullptr;
-  const py::gil_scoped_release unlocked;
-  sgd_update(w.size(), to, dw.data(), state, learning_rate, momentum, nesterov);
-}
-
-void step_adam(Array& w, const Array& dw, Array& m, Array& v, double learning_rate, double beta_1, double beta_2,
-               double epsilon, std::int64_t step) {
-  need_same(dw, w, "dw");
-  need_same(m, w, "m");
-  need_same(v, w, "v");
-  float *const to = w.mutable_data(), *const first = m.mutable_data(), *const second = v.mutable_data();
-  const py::gil_scoped_release unlocked;
-  adam_update(w.size(), to, dw.data(), first, second, learning_rate, beta_1, beta_2, epsilon, step);
-}
-
 }  // namespace
 
 void bind_nn(py::module_& m) {
@@ -246,10 +227,6 @@ void bind_nn(py::module_& m) {
         array("dbeta"), "epsilon"_a, "masked"_a, "channels_last"_a);
   m.def("activation_grad_bias", &grad_activation_bias, array("dy"), array("y").none(true), array("x").none(true),
         array("dz").none(true), array("db"), "kind"_a, "alpha"_a, "channels_last"_a);
-  m.def("sgd_update", &step_sgd, array("w"), array("dw"), array("velocity").none(true), "learning_rate"_a, "momentum"_a,
-        "nesterov"_a);
-  m.def("adam_update", &step_adam, array("w"), array("dw"), array("m"), array("v"), "learning_rate"_a, "beta_1"_a,
-        "beta_2"_a, "epsilon"_a, "step"_a);
 }
 
 }  // namespace tapwise

@@ -149,6 +149,7 @@ void test_conv(const Options&);
 void test_pool(const Options&);
 void test_nn(const Options&);
 void test_norm(const Options&);
+void test_optim(const Options&);
 void test_threads(const Options&);
 void test_low_precision(const Options&);
 

@@ -17,7 +17,8 @@ struct Subject {
   void (*test)(const Options&);
 };
 constexpr Subject kSubjects[] = {{"threads", test_threads}, {"conv", test_conv}, {"low_precision", test_low_precision},
-                                 {"pool", test_pool},       {"nn", test_nn},     {"norm", test_norm}};
+                                 {"pool", test_pool},       {"nn", test_nn},     {"norm", test_norm},
+                                 {"optim", test_optim}};
 
 bool is_subject(const std::string& name) {
   for (const Subject& subject : kSubjects)

@@ -1,4 +1,4 @@
-// nn.cpp — activations, dropout, losses and the optimizers against their formulas in float64.
+// nn.cpp — activations, dropout and losses against their formulas in float64.
 //
 // Each bound adds up what the roundings of the formula's steps do to the result: kEpsilon times the size of each step.
 #include "../nn.h"
@@ -222,74 +222,6 @@ void check_cross_entropy(const Options& options, Index rows, Index classes, bool
   });
 }
 
-std::vector<float> copy_of(const Array<float>& a) {
-  return {a.data(), a.data() + a.size()};
-}
-
-void check_sgd(const Options& options, Index size, bool momentum, bool nesterov, Random& random) {
-  const Array<float> w = random_array(size, Values::uniform, random), dw = random_array(size, Values::uniform, random);
-  const Array<float> v = random_array(size, Values::uniform, random);
-  const float rate = 0.1f, kept = momentum ? 0.9f : 0.0f;
-  std::vector<Want> want_w, want_v;
-  for (Index i = 0; i < size; ++i) {
-    const double step = -double{rate} * dw[i], old = double{kept} * v[i], sum = old + step;
-    const double sizes = std::fabs(old) + std::fabs(step), update = nesterov ? kept * sum + step : sum;
-    want_v.push_back({sum, 2 * kEpsilon * sizes + kTiny});
-    want_w.push_back({w[i] + update, kEpsilon * (std::fabs(w[i]) + 4 * sizes) + 2 * kTiny});
-  }
-  for_each_level(options, [&](const Table& t) {
-    const std::string what = std::string(t.isa) + " sgd_update of " + std::to_string(size) +
-                             (nesterov   ? ", nesterov"
-                              : momentum ? ", momentum"
-                                         : "");
-    check_call(what, want_w, {}, [&](float* to) {
-      std::vector<float> velocity = copy_of(v);
-      std::copy_n(w.data(), size, to);
-      sgd_update(size, to, dw.data(), momentum ? velocity.data() : nullptr, rate, kept, nesterov);
-    });
-    if (!momentum) return;
-    check_call(what + ": velocity", want_v, {}, [&](float* to) {
-      std::vector<float> weights = copy_of(w);
-      std::copy_n(v.data(), size, to);
-      sgd_update(size, weights.data(), dw.data(), to, rate, kept, nesterov);
-    });
-  });
-}
-
-void check_adam(const Options& options, Index size, Random& random) {
-  const Array<float> w = random_array(size, Values::uniform, random), dw = random_array(size, Values::uniform, random);
-  const Array<float> m = random_array(size, Values::uniform, random);
-  Array<float> v = random_array(size, Values::uniform, random);
-  for (Index i = 0; i < size; ++i) v[i] = v[i] * v[i] + 0.01f;
-  constexpr double kRate = 0.01, kBeta1 = 0.9, kBeta2 = 0.999, kDivisor = 1e-7, kStep = 3;
-  const double step = kRate * std::sqrt(1 - std::pow(kBeta2, kStep)) / (1 - std::pow(kBeta1, kStep));
-  const double keep1 = static_cast<float>(1 - kBeta1), keep2 = static_cast<float>(1 - kBeta2);
-  std::vector<Want> want_w, want_m, want_v;
-  for (Index i = 0; i < size; ++i) {
-    const double g = dw[i], m1 = m[i] + (g - m[i]) * keep1, v1 = v[i] + (g * g - v[i]) * keep2;
-    const double off_m = 2 * kEpsilon * (std::fabs(m[i]) + std::fabs(g - m[i])) + kTiny;
-    const double off_v = 2 * kEpsilon * (v[i] + g * g) + kTiny, root = std::sqrt(v1) + kDivisor;
-    const double update = step * m1 / root;
-    want_m.push_back({m1, off_m});
-    want_v.push_back({v1, off_v});
-    // (m1 + off_m) / (root + off_root), off_root = off_v / (2 sqrt(v1)); then four roundings more
-    want_w.push_back({w[i] - update, step / root * off_m + std::fabs(update) * off_v / (2 * v1) +
-                                         kEpsilon * (std::fabs(w[i]) + 4 * std::fabs(update)) + kTiny});
-  }
-  for_each_level(options, [&](const Table& t) {
-    const std::string what = std::string(t.isa) + " adam_update of " + std::to_string(size);
-    const auto call = [&](float* to, const Array<float>& from, int which) {
-      std::vector<float> copies[] = {copy_of(w), copy_of(m), copy_of(v)};
-      float* state[] = {copies[0].data(), copies[1].data(), copies[2].data()};
-      std::copy_n(from.data(), size, state[which] = to);
-      adam_update(size, state[0], dw.data(), state[1], state[2], kRate, kBeta1, kBeta2, kDivisor, 3);
-    };
-    check_call(what, want_w, {}, [&](float* to) { call(to, w, 0); });
-    check_call(what + ": m", want_m, {}, [&](float* to) { call(to, m, 1); });
-    check_call(what + ": v", want_v, {}, [&](float* to) { call(to, v, 2); });
-  });
-}
-
 }  // namespace
 
 void test_nn(const Options& options) {
@@ -298,9 +230,6 @@ void test_nn(const Options& options) {
     for (const Activation kind : kActivations) check_activation(options, kind, size, random);
     for (const Activation kind : {Activation::none, Activation::relu}) check_add(options, kind, size, random);
     for (const double rate : {0.0, 0.25, 0.999}) check_dropout(options, size, rate, random.next(), random);
-    for (const bool nesterov : {false, true}) check_sgd(options, size, true, nesterov, random);
-    check_sgd(options, size, false, false, random);
-    check_adam(options, size, random);
   }
   for (const Index classes : {1, 2, 3, 4, 5, 7, 8, 9, 10, 15, 16, 17, 33, 1000})
     for (const Index rows : {1, 3, 70}) {

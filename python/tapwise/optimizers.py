@@ -1,62 +1,143 @@
-"""Steps down the gradient, by Keras' names; the state of each parameter is made at its first step."""
+"""Steps down the gradient, by Keras' names, of all parameters in one pass; their state is made at the first step."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from . import ops
 from .layers.layer import Parameter
+from .ops.training import Updates, adam_rate, square_sums
+
+Array = NDArray[Any]
 
 
 class Optimizer:
-    """apply(parameters) moves each one's value by its gradient; learning_rate may be changed between steps."""
+    """apply(parameters) moves each one's value by its gradient; learning_rate may be changed between steps.
 
-    def __init__(self, learning_rate: float) -> None:
+    Of each gradient first, one of: clipnorm (g *= clipnorm / max(|g|, clipnorm), for each parameter), global_clipnorm
+    (the same by the norm of all together), clipvalue (g clamped to +-clipvalue). weight_decay: w *= 1 - learning_rate *
+    weight_decay before the step, apart from the gradient. use_ema: after it average = ema_momentum * average +
+    (1 - ema_momentum) * w, w itself at the first; every ema_overwrite_frequency steps w = average, and once more at the
+    end of fit.
+    """
+
+    rule: str
+
+    def __init__(
+        self,
+        learning_rate: float,
+        weight_decay: float | None = None,
+        clipnorm: float | None = None,
+        clipvalue: float | None = None,
+        global_clipnorm: float | None = None,
+        use_ema: bool = False,
+        ema_momentum: float = 0.99,
+        ema_overwrite_frequency: int | None = None,
+    ) -> None:
         if not learning_rate >= 0:
             raise ValueError(f"learning_rate must be >= 0, got {learning_rate}")
-        self.learning_rate = float(learning_rate)
+        clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
+        given = {name: value for name, value in clips.items() if value is not None}
+        if len(given) > 1:
+            raise ValueError(f"one of clipnorm, clipvalue and global_clipnorm may be given, got {', '.join(given)}")
+        for name, value in given.items():
+            if not value > 0:
+                raise ValueError(f"{name} must be > 0, got {value}")
+        if weight_decay is not None and not weight_decay >= 0:
+            raise ValueError(f"weight_decay must be >= 0, got {weight_decay}")
+        check_share("ema_momentum", ema_momentum, closed=True)
+        if ema_overwrite_frequency is not None and not (use_ema and ema_overwrite_frequency >= 1):
+            raise ValueError(f"ema_overwrite_frequency must be >= 1 and go with use_ema, got {ema_overwrite_frequency}")
+        self.learning_rate, self.weight_decay = float(learning_rate), weight_decay
+        self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
+        self.use_ema, self.ema_momentum, self.ema_overwrite_frequency = use_ema, ema_momentum, ema_overwrite_frequency
         self.iterations = 0
-        self.state: dict[Parameter, tuple[NDArray[Any], ...]] = {}
+        self.state: dict[Parameter, dict[str, Array]] = {}
+        self.updates: Updates | None = None
 
     def apply(self, parameters: Iterable[Parameter]) -> None:
+        updates = self._prepared(list(parameters))
         self.iterations += 1
+        first, frequency = self.iterations == 1, self.ema_overwrite_frequency
+        updates.run(
+            scales=self._scales(updates.dw),
+            keep=1 - self.learning_rate * (self.weight_decay or 0),
+            clip=math.inf if self.clipvalue is None else self.clipvalue,
+            average_rate=1 if first else 1 - self.ema_momentum,
+            **self.settings(),
+        )
+        if self.use_ema and frequency and self.iterations % frequency == 0:
+            self.finalize()
+
+    def finalize(self) -> None:
+        """With use_ema, give every parameter its average."""
+        for parameter, state in self.state.items():
+            if "average" in state:
+                parameter.value[...] = state["average"]
+
+    def needs(self) -> tuple[str, ...]:
+        """Of m and v, the arrays that the rule keeps for a parameter."""
+        raise NotImplementedError
+
+    def settings(self) -> dict[str, Any]:
+        """What Updates.run takes for the step number `iterations`."""
+        raise NotImplementedError
+
+    def _prepared(self, parameters: list[Parameter]) -> Updates:
+        """The parameters with their state; those of the last step as long as the arrays are the same ones."""
+        last = self.updates
+        w, dw = [p.value for p in parameters], [p.gradient for p in parameters]
+        if last and len(w) == len(last.w) and all(map(same, w, last.w)) and all(map(same, dw, last.dw)):
+            return last
         for parameter in parameters:
             if parameter.gradient is None:
                 raise ValueError(f"{parameter.name} has no gradient: backward comes before apply")
             if parameter not in self.state:
-                self.state[parameter] = self.start(parameter.value)
-            self.update(parameter.value, parameter.gradient, *self.state[parameter])
+                kept = (*self.needs(), *(("average",) if self.use_ema else ()))
+                self.state[parameter] = {name: np.zeros_like(parameter.value) for name in kept}
+        states = [self.state[parameter] for parameter in parameters]
+        arrays = ([state[name] for state in states if name in state] for name in ("m", "v", "average"))
+        self.updates = Updates(self.rule, w, dw, *arrays)
+        return self.updates
 
-    def start(self, w: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        """The arrays that update keeps for a parameter."""
-        raise NotImplementedError
+    def _scales(self, gradients: list[Array]) -> list[float] | None:
+        bound = self.clipnorm or self.global_clipnorm
+        if bound is None:
+            return None
+        squares = square_sums(gradients)
+        if self.global_clipnorm is not None:
+            squares = [sum(squares)] * len(squares)
+        return [bound / max(math.sqrt(square), bound) for square in squares]
 
-    def update(self, w: NDArray[Any], dw: NDArray[Any], *state: NDArray[Any]) -> None:
-        """One step, in place on w and its state."""
-        raise NotImplementedError
+
+def same(a: Any, b: Any) -> bool:
+    return a is b
+
+
+def check_share(name: str, value: float, closed: bool = False) -> None:
+    if not (0 <= value < 1 or (closed and value == 1)):
+        raise ValueError(f"{name} must be in [0, 1{']' if closed else ')'}, got {value}")
 
 
 class SGD(Optimizer):
     """w += v, with v = momentum * v - learning_rate * dw; with nesterov w += momentum * v - learning_rate * dw."""
 
-    def __init__(self, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False) -> None:
-        super().__init__(learning_rate)
-        if not 0 <= momentum <= 1:
-            raise ValueError(f"momentum must be in [0, 1], got {momentum}")
+    rule = "sgd"
+
+    def __init__(self, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False, **step: Any) -> None:
+        super().__init__(learning_rate, **step)
+        check_share("momentum", momentum, closed=True)
         self.momentum, self.nesterov = momentum, nesterov
 
-    def start(self, w: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        return (np.zeros_like(w),) if self.momentum else ()
+    def needs(self) -> tuple[str, ...]:
+        return ("m",) if self.momentum else ()
 
-    def update(self, w: NDArray[Any], dw: NDArray[Any], *state: NDArray[Any]) -> None:
-        velocity = state[0] if state else None
-        ops.sgd_update(
-            w, dw, velocity, learning_rate=self.learning_rate, momentum=self.momentum, nesterov=self.nesterov
-        )
+    def settings(self) -> dict[str, Any]:
+        return {"rate": self.learning_rate, "momentum": self.momentum, "nesterov": self.nesterov}
 
 
 class Adam(Optimizer):
@@ -68,26 +149,74 @@ class Adam(Optimizer):
     Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2015.
     """
 
+    rule = "adam"
+
     def __init__(
-        self, learning_rate: float = 0.001, beta_1: float = 0.9, beta_2: float = 0.999, epsilon: float = 1e-7
+        self,
+        learning_rate: float = 0.001,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        **step: Any,
     ) -> None:
-        super().__init__(learning_rate)
-        for name, beta in (("beta_1", beta_1), ("beta_2", beta_2)):
-            if not 0 <= beta < 1:
-                raise ValueError(f"{name} must be in [0, 1), got {beta}")
+        super().__init__(learning_rate, **step)
+        check_share("beta_1", beta_1)
+        check_share("beta_2", beta_2)
         self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
 
-    def start(self, w: NDArray[Any]) -> tuple[NDArray[Any], ...]:
-        return np.zeros_like(w), np.zeros_like(w)
+    def needs(self) -> tuple[str, ...]:
+        return "m", "v"
 
-    def update(self, w: NDArray[Any], dw: NDArray[Any], *state: NDArray[Any]) -> None:
-        ops.adam_update(
-            w, dw, *state, learning_rate=self.learning_rate, step=self.iterations,
-            beta_1=self.beta_1, beta_2=self.beta_2, epsilon=self.epsilon,
-        )  # fmt: skip
+    def settings(self) -> dict[str, Any]:
+        rate = adam_rate(self.learning_rate, self.beta_1, self.beta_2, self.iterations)
+        return {"rate": rate, "rate_1": 1 - self.beta_1, "rate_2": 1 - self.beta_2, "epsilon": self.epsilon}
 
 
-NAMES: dict[str, type[SGD | Adam]] = {"sgd": SGD, "adam": Adam}
+class AdamW(Adam):
+    """Adam with weight_decay. Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019."""
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        weight_decay: float = 0.004,
+        beta_1: float = 0.9,
+        beta_2: float = 0.999,
+        epsilon: float = 1e-7,
+        **step: Any,
+    ) -> None:
+        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay=weight_decay, **step)
+
+
+class RMSprop(Optimizer):
+    """w -= m, with v = rho * v + (1 - rho) * dw**2, m = momentum * m + learning_rate * dw / sqrt(v + epsilon).
+
+    Hinton, "Neural Networks for Machine Learning", lecture 6e, 2012.
+    """
+
+    rule = "rmsprop"
+
+    def __init__(
+        self,
+        learning_rate: float = 0.001,
+        rho: float = 0.9,
+        momentum: float = 0.0,
+        epsilon: float = 1e-7,
+        **step: Any,
+    ) -> None:
+        super().__init__(learning_rate, **step)
+        check_share("rho", rho)
+        check_share("momentum", momentum, closed=True)
+        self.rho, self.momentum, self.epsilon = rho, momentum, epsilon
+
+    def needs(self) -> tuple[str, ...]:
+        return ("m", "v") if self.momentum else ("v",)
+
+    def settings(self) -> dict[str, Any]:
+        rates = {"rate": self.learning_rate, "rate_2": 1 - self.rho}
+        return {**rates, "momentum": self.momentum, "epsilon": self.epsilon}
+
+
+NAMES: dict[str, type[SGD | Adam | AdamW | RMSprop]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
 
 
 def get(identifier: str | Optimizer) -> Optimizer:

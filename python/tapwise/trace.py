@@ -96,7 +96,7 @@ class Recorder:
             value = function(*arguments, **named)
             seconds = perf_counter() - start
             given = signature.bind(self, *arguments, **named).arguments
-            arrays = {key: array for key, array in given.items() if hasattr(array, "nbytes")}
+            arrays = {key: array for key, array in listed(given).items() if hasattr(array, "nbytes")}
             algorithm, copied_bytes = given.get("algorithm", ""), 0
             if name == "pack":
                 copied_bytes = value.nbytes
@@ -110,6 +110,17 @@ class Recorder:
             return value
 
         return timed
+
+
+def listed(given: dict[str, Any]) -> dict[str, Any]:
+    """With the arrays of lists each by its own name: w0, w1, ..."""
+    return {
+        name: each
+        for key, value in given.items()
+        for name, each in (
+            [(f"{key}{i}", a) for i, a in enumerate(value)] if isinstance(value, list) else [(key, value)]
+        )
+    }
 
 
 def recorder(module: Backend) -> Backend:

@@ -136,6 +136,7 @@ class Trainer:
                 progress.finish(logs, f"{images_per_second:,.0f} images/s")
                 for callback in callbacks:
                     callback.on_epoch_end(epoch, logs)
+        self.optimizer.finalize()
         return history
 
     def evaluate(

@@ -16,7 +16,7 @@ from threading import RLock
 from types import TracebackType
 from typing import TYPE_CHECKING, cast
 
-from .interface import Array, Backend, PlanFields
+from .interface import Array, Backend, PlanFields, Update
 
 if TYPE_CHECKING:  # mypy holds each module against the interface
     from . import native, numba, reference
@@ -25,7 +25,7 @@ if TYPE_CHECKING:  # mypy holds each module against the interface
     _numba: Backend = numba
     _reference: Backend = reference
 
-__all__ = ["Array", "Backend", "PlanFields", "available", "current", "name", "use"]
+__all__ = ["Array", "Backend", "PlanFields", "Update", "available", "current", "name", "use"]
 
 NEEDS = {"native": f"{__name__}._core", "numba": "numba", "reference": "numpy"}
 REFUSED = ("cuda", "cuda-emulated")

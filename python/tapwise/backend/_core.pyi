@@ -181,20 +181,25 @@ def activation_grad_bias(
 ) -> None: ...
 def add(a: Array, b: Array, y: Array, activation: str | None, alpha: float) -> None: ...
 def dropout(x: Array, y: Array, rate: float, seed: int) -> None: ...
-def sgd_update(
-    w: Array, dw: Array, velocity: Array | None, learning_rate: float, momentum: float, nesterov: bool
-) -> None: ...
-def adam_update(
-    w: Array,
-    dw: Array,
-    m: Array,
-    v: Array,
-    learning_rate: float,
-    beta_1: float,
-    beta_2: float,
+def optimizer_update(
+    rule: str,
+    w: list[Array],
+    dw: list[Array],
+    m: list[Array],
+    v: list[Array],
+    average: list[Array],
+    scales: list[float],
+    rate: float,
+    keep: float,
+    momentum: float,
+    nesterov: bool,
+    rate_1: float,
+    rate_2: float,
     epsilon: float,
-    step: int,
+    clip: float,
+    average_rate: float,
 ) -> None: ...
+def square_sums(arrays: list[Array]) -> list[float]: ...
 def isa_available() -> list[str]: ...
 def isa_name() -> str: ...
 def isa_use(name: str) -> None: ...

@@ -6,8 +6,9 @@ type. Outputs are written completely and overlap inputs only where it says so. g
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypedDict
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -34,6 +35,28 @@ class PlanFields(TypedDict):
     packed_bytes: int
     expected_gflops: float | None
     reason: str
+
+
+class Update(NamedTuple):
+    """One step of an optimizer. g = clamp(dw * scale, -clip, clip); w *= keep; then
+
+    sgd      m = momentum * m - rate * g;  w += m, or with nesterov w += momentum * m - rate * g;  no m: momentum 0
+    adam     m += rate_1 * (g - m);  v += rate_2 * (g**2 - v);  w -= rate * m / (sqrt(v) + epsilon)
+    rmsprop  v += rate_2 * (g**2 - v);  m = momentum * m + rate * g / sqrt(v + epsilon);  w -= m
+
+    and average += average_rate * (w - average).
+    """
+
+    rule: str
+    rate: float
+    keep: float = 1.0
+    momentum: float = 0.0
+    nesterov: bool = False
+    rate_1: float = 0.0
+    rate_2: float = 0.0
+    epsilon: float = 0.0
+    clip: float = math.inf
+    average_rate: float = 0.0
 
 
 class Backend(Protocol):
@@ -163,22 +186,14 @@ class Backend(Protocol):
     def dropout(self, x: Array, y: Array, rate: float, seed: int) -> None:
         """The mask depends on the element's number and the seed only; y may be x."""
 
-    def sgd_update(
-        self, w: Array, dw: Array, velocity: Array | None, learning_rate: float, momentum: float, nesterov: bool
-    ) -> None: ...
+    def optimizer_update(
+        self, u: Update, w: list[Array], dw: list[Array], m: list[Array], v: list[Array], average: list[Array],
+        scales: list[float],
+    ) -> None:  # fmt: skip
+        """One step of all parameters, in place; m, v and average hold one array a parameter, or none at all."""
 
-    def adam_update(
-        self,
-        w: Array,
-        dw: Array,
-        m: Array,
-        v: Array,
-        learning_rate: float,
-        beta_1: float,
-        beta_2: float,
-        epsilon: float,
-        step: int,
-    ) -> None: ...
+    def square_sums(self, arrays: list[Array]) -> list[float]:
+        """The sum of squares of each array."""
 
     def plan(self, g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> PlanFields:
         """direction: forward, grad_input or grad_weight. Raises ValueError if the algorithm can't do the shape."""

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _core
-from .interface import Array, PlanFields, Weights
+from .interface import Array, PlanFields, Update, Weights
 
 if TYPE_CHECKING:
     from ..ops.geometry import ConvGeometry, PoolGeometry
@@ -140,8 +140,14 @@ batch_norm_statistics = _core.batch_norm_statistics
 batch_norm = _core.batch_norm
 batch_norm_grad = _core.batch_norm_grad
 dropout = _core.dropout
-sgd_update = _core.sgd_update
-adam_update = _core.adam_update
+square_sums = _core.square_sums
+
+
+def optimizer_update(
+    u: Update, w: list[Array], dw: list[Array], m: list[Array], v: list[Array], average: list[Array],
+    scales: list[float],
+) -> None:  # fmt: skip
+    _core.optimizer_update(u.rule, w, dw, m, v, average, scales, *u[1:])
 
 
 def plan(g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> PlanFields:

@@ -20,7 +20,7 @@ from .taps import images, last, sizes, taps, weights
 
 if TYPE_CHECKING:
     from ..ops.geometry import ConvGeometry, PoolGeometry
-    from .interface import Array, PlanFields
+    from .interface import Array, PlanFields, Update
 
 name = "reference"
 dtypes: tuple[np.dtype[Any], ...] = tuple(map(np.dtype, (np.float16, np.float32, np.float64, np.longdouble)))
@@ -314,26 +314,35 @@ def dropout(x: Array, y: Array, rate: float, seed: int) -> None:
 
 
 @silent
-def sgd_update(
-    w: Array, dw: Array, velocity: Array | None, learning_rate: float, momentum: float, nesterov: bool
-) -> None:
-    step = dw * w.dtype.type(-learning_rate)
-    if velocity is not None:
-        velocity[...] = velocity * w.dtype.type(momentum) + step
-        step = velocity * w.dtype.type(momentum) + step if nesterov else velocity
-    w += step
-
-
-@silent
-def adam_update(
-    w: Array, dw: Array, m: Array, v: Array,
-    learning_rate: float, beta_1: float, beta_2: float, epsilon: float, step: int,
+def optimizer_update(
+    u: Update, w: list[Array], dw: list[Array], m: list[Array], v: list[Array], average: list[Array],
+    scales: list[float],
 ) -> None:  # fmt: skip
-    size = learning_rate * math.sqrt(1 - beta_2**step) / (1 - beta_1**step)
-    real = w.dtype.type
-    m += (dw - m) * real(1 - beta_1)
-    v += (dw * dw - v) * real(1 - beta_2)
-    w -= real(size) * m / (np.sqrt(v) + real(epsilon))
+    for i in range(len(w)):
+        weights, real = w[i], w[i].dtype.type
+        g = np.clip(dw[i] * real(scales[i]), real(-u.clip), real(u.clip))
+        weights *= real(u.keep)
+        if u.rule == "sgd":
+            down = g * real(u.rate)
+            if m:
+                m[i][...] = m[i] * real(u.momentum) - down
+                down = down - m[i] * real(u.momentum) if u.nesterov else -m[i]
+        else:
+            v[i][...] += (g * g - v[i]) * real(u.rate_2)
+            if u.rule == "adam":
+                m[i][...] += (g - m[i]) * real(u.rate_1)
+                down = real(u.rate) * m[i] / (np.sqrt(v[i]) + real(u.epsilon))
+            else:
+                down = real(u.rate) * g / np.sqrt(v[i] + real(u.epsilon))
+                if m:
+                    m[i][...] = down = m[i] * real(u.momentum) + down
+        weights -= down
+        if average:
+            average[i][...] += (weights - average[i]) * real(u.average_rate)
+
+
+def square_sums(arrays: list[Array]) -> list[float]:
+    return [float(np.vdot(a, a)) for a in arrays]
 
 
 def plan(g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> PlanFields:

@@ -1,8 +1,9 @@
 """Dropout, and the steps of the optimizers."""
 
+import math
 from typing import Any
 
-from ..backend import current
+from ..backend import Update, current
 from .check import Array, elementwise, number, shaped, source, written
 from .geometry import integer
 
@@ -26,6 +27,51 @@ def dropout_grad(dy: Any, rate: float, seed: int, *, out: Any = None) -> Array:
     return dropout(dy, rate, seed, out=out)
 
 
+class Updates:
+    """Parameters with their gradients and the state of an optimizer, checked once; each run is one step of them all.
+
+    rule: "sgd" (m the velocities, or none), "adam" (m, v) or "rmsprop" (v, and m with momentum). Lists hold one array a
+    parameter, of its shape; no memory is shared but by gradients. average takes the moving averages of w, if given.
+    """
+
+    def __init__(self, rule: str, w: list[Any], dw: list[Any], m: list[Any], v: list[Any], average: list[Any]) -> None:
+        self.rule = rule
+        self.dw = dw
+        self.w, self.m, self.v, self.average = ([*a] for a in (w, m, v, average))
+        states = {"m": self.m, "v": self.v, "average": self.average}
+        for i, weights in enumerate(w):
+            parameter(weights, dw[i])
+            taken = {"w": weights, "dw": dw[i]}
+            for name, arrays in states.items():
+                if arrays:
+                    taken[name] = written(arrays[i], name, weights.shape, weights.dtype, **taken)
+
+    def run(
+        self,
+        rate: float,
+        scales: list[float] | None = None,
+        *,
+        keep: float = 1.0,
+        momentum: float = 0.0,
+        nesterov: bool = False,
+        rate_1: float = 0.0,
+        rate_2: float = 0.0,
+        epsilon: float = 0.0,
+        clip: float = math.inf,
+        average_rate: float = 0.0,
+    ) -> None:
+        """One step by the formulas of backend.Update; scales are those of the gradients, one a parameter."""
+        step = Update(self.rule, rate, keep, momentum, nesterov, rate_1, rate_2, epsilon, clip, average_rate)
+        given = [1.0] * len(self.w) if scales is None else scales
+        current().optimizer_update(step, self.w, self.dw, self.m, self.v, self.average, given)
+
+
+def square_sums(arrays: list[Any]) -> list[float]:
+    """The sum of squares of each array."""
+    backend = current()
+    return backend.square_sums([source(a, "arrays", backend.dtypes) for a in arrays])
+
+
 def sgd_update(
     w: Any, dw: Any, velocity: Any = None, *, learning_rate: float, momentum: float = 0.0, nesterov: bool = False
 ) -> None:
@@ -40,7 +86,8 @@ def sgd_update(
         raise ValueError(f"velocity must be given if momentum > 0 and only then, got momentum={momentum:g}")
     if velocity is not None:
         velocity = written(velocity, "velocity", w.shape, w.dtype, w=w, dw=dw)
-    backend.sgd_update(w, dw, velocity, learning_rate, momentum, bool(nesterov))
+    step = Update("sgd", learning_rate, momentum=momentum, nesterov=bool(nesterov))
+    backend.optimizer_update(step, [w], [dw], [] if velocity is None else [velocity], [], [], [1.0])
 
 
 def adam_update(
@@ -64,17 +111,16 @@ def adam_update(
     w, dw = parameter(w, dw)
     m = written(m, "m", w.shape, w.dtype, w=w, dw=dw)
     v = written(v, "v", w.shape, w.dtype, w=w, dw=dw, m=m)
-    backend.adam_update(
-        w,
-        dw,
-        m,
-        v,
-        number(learning_rate, "learning_rate", 0.0),
-        number(beta_1, "beta_1", 0.0, 1.0),
-        number(beta_2, "beta_2", 0.0, 1.0),
-        number(epsilon, "epsilon", 0.0),
-        integer(step, "step", 1),
-    )
+    rate, kept_1 = number(learning_rate, "learning_rate", 0.0), number(beta_1, "beta_1", 0.0, 1.0)
+    kept_2, small = number(beta_2, "beta_2", 0.0, 1.0), number(epsilon, "epsilon", 0.0)
+    rate = adam_rate(rate, kept_1, kept_2, integer(step, "step", 1))
+    update = Update("adam", rate, rate_1=1 - kept_1, rate_2=1 - kept_2, epsilon=small)
+    backend.optimizer_update(update, [w], [dw], [m], [v], [], [1.0])
+
+
+def adam_rate(learning_rate: float, beta_1: float, beta_2: float, step: int) -> float:
+    """With what the running means' start at 0 costs them put right."""
+    return learning_rate * math.sqrt(1 - beta_2**step) / (1 - beta_1**step)
 
 
 def parameter(w: Any, dw: Any) -> tuple[Array, Array]:

@@ -18,18 +18,18 @@ from .dropout import dropout
 from .loss import softmax, softmax_cross_entropy, softmax_cross_entropy_grad, softmax_grad
 from .low_precision import conv_bf16, conv_int8, pack_words
 from .norm import activation_grad_bias, batch_norm, batch_norm_grad, batch_norm_statistics, conv_grad_bias
-from .optim import adam_update, sgd_update
+from .optim import optimizer_update, square_sums
 from .plan import plan
 from .pool import average_pool, average_pool_grad, max_pool, max_pool_grad
 from .threads import machine_threads, set_thread_count, thread_count
 
 __all__ = [
-    "activation", "activation_grad", "activation_grad_bias", "adam_update", "add", "are_plain", "average_pool",
+    "activation", "activation_grad", "activation_grad_bias", "add", "are_plain", "average_pool",
     "average_pool_grad", "batch_norm", "batch_norm_grad", "batch_norm_statistics", "build_info", "conv",
     "conv_bf16", "conv_grad_bias", "conv_grad_input", "conv_grad_weight", "conv_int8", "dropout", "dtypes",
     "fma_peak", "isa_available", "isa_kernels", "isa_name", "isa_use", "machine_threads", "max_pool",
-    "max_pool_grad", "name", "pack", "pack_words", "plan", "set_thread_count", "sgd_update", "softmax",
-    "softmax_cross_entropy", "softmax_cross_entropy_grad", "softmax_grad", "thread_count",
+    "max_pool_grad", "name", "optimizer_update", "pack", "pack_words", "plan", "set_thread_count", "softmax",
+    "softmax_cross_entropy", "softmax_cross_entropy_grad", "softmax_grad", "square_sums", "thread_count",
 ]  # fmt: skip
 
 name = "numba"
