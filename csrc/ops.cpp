@@ -168,6 +168,7 @@ void conv_grad_weight(const Conv& conv, Choice choice, const float* x, const flo
   float* sums = in_place ? dw : scratch(Scratch::shared, p.split.shared_floats);
   ConvGradWeight* const run = p.algorithm == Algorithm::im2col ? t.conv_im2col_grad_weight
                               : p.depthwise                    ? t.conv_depthwise_grad_weight
+                              : p.grouped                      ? t.conv_grouped_grad_weight
                                                                : t.conv_direct_grad_weight;
   parallel_for(p.split.tasks, 1, [&](Index begin, Index end) {
     const FlushSubnormals flush;

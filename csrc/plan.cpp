@@ -245,7 +245,7 @@ Plan plan_plain(const Conv& s, Pass pass, Algorithm algorithm, const Table& t) {
   Plan p{};
   p.algorithm = algorithm;
   p.depthwise = p.algorithm == Algorithm::direct && is_depthwise(s);
-  p.grouped = p.algorithm == Algorithm::direct && pass == Pass::forward && !p.depthwise && is_grouped(s, t);
+  p.grouped = p.algorithm == Algorithm::direct && pass != Pass::grad_input && !p.depthwise && is_grouped(s, t);
   p.packing = p.depthwise             ? Packing::depthwise
               : p.grouped             ? Packing::groups
               : pass == Pass::forward ? Packing::forward
@@ -253,11 +253,14 @@ Plan plan_plain(const Conv& s, Pass pass, Algorithm algorithm, const Table& t) {
   const Work w = work_of(s, pass, p.depthwise, t);
   const bool gathers = p.algorithm == Algorithm::im2col;
   const bool transposed = pass == Pass::grad_input && s.sd * s.sh * s.sw == 1;
-  const bool filters = p.grouped || (p.depthwise && (pass == Pass::forward || transposed));
-  p.split = filters ? split_filters(s, p.depthwise, transposed, t)
-            : pass == Pass::grad_weight
-                ? gathers || p.depthwise ? split_weights(w, gathers, t.tile_pixels) : split_pixels(s, t)
-                : split_outputs(w, gathers, t.tile_pixels, t.lanes);
+  const bool of_filters = p.grouped || p.depthwise;
+  if (pass == Pass::grad_weight)
+    p.split = of_filters ? split_filter_weights(s, p.depthwise, t)
+              : gathers  ? split_weights(w, gathers, t.tile_pixels)
+                         : split_pixels(s, t);
+  else
+    p.split = of_filters && (pass == Pass::forward || transposed) ? split_filters(s, p.depthwise, transposed, t)
+                                                                  : split_outputs(w, gathers, t.tile_pixels, t.lanes);
   p.reason = p.depthwise ? "one filter a channel: channels fill the vectors"
              : p.grouped ? "small groups: the outputs of several fill a vector"
                          : "no column matrix: runs of channels are read in place";

@@ -29,7 +29,7 @@ struct Choice {
 struct Plan {
   Algorithm algorithm;  // never automatic or winograd
   bool depthwise;       // direct, by the depthwise kernels
-  bool grouped;         // direct, forward, several groups a vector
+  bool grouped;         // direct, forward or grad_weight, several groups a vector
   Packing packing;
   bool turns;          // Winograd's grad_input: the forward pass of turned()
   Tiling tiling;       // Winograd's; of split it fills in tasks, shared_floats and scratch_floats
@@ -52,6 +52,9 @@ Split split_filters(const Conv& s, bool depthwise, bool transposed, const Table&
 
 // The split of a weight gradient by direct.
 Split split_pixels(const Conv& s, const Table&);
+
+// The split of the weight gradient of filters: of one channel each (depthwise), or a group of a few.
+Split split_filter_weights(const Conv& s, bool depthwise, const Table&);
 
 // Whether automatic may pick it.
 bool admitted(const Conv&, Pass, Accuracy, Algorithm);

@@ -14,6 +14,8 @@ constexpr Index kTasks = 32;                      // enough for 8 threads with 4
 constexpr Index kTileRows = 2;                    // see cpu/filter.h
 constexpr Index kTileColumns = 14;                // at most
 constexpr Index kCopyFloats = 1024 * 1024;        // 4 MiB: a task's copy of a channels_first part
+constexpr Index kSumFloats = 4 * 1024 * 1024;     // 16 MiB: all private sums of a weight gradient
+constexpr Index kChunkPixels = 96;                // of one chunk at least: its sums are added up once more
 constexpr Index kCachedFloats = 8 * 1024 * 1024;  // 32 MiB, a large L3
 
 Index ceil_divide(Index a, Index b) {
@@ -79,6 +81,38 @@ Split split_filters(const Conv& conv, bool depthwise, bool transposed, const Tab
   }
   split.streams = s.layout == Layout::channels_last &&
                   s.n * (s.id * s.ih * s.iw * s.ci + s.od * s.oh * s.ow * s.co) > kCachedFloats;
+  split.scratch_floats = copied() + 16;
+  return split;
+}
+
+Split split_filter_weights(const Conv& s, bool depthwise, const Table& t) {
+  Split split{};
+  const Index group_inputs = s.ci / s.groups, group_outputs = s.co / s.groups, taps = s.kd * s.kh * s.kw;
+  const Index together = depthwise ? t.panel : t.lanes / std::max(group_inputs, group_outputs);
+  const Index sums = taps * group_inputs * s.co, pixels = s.n * s.od * s.oh * s.ow;
+  split.panels = ceil_divide(s.groups, together);
+  split.task_panels = std::max<Index>(1, split.panels);
+  split.cols = std::max<Index>(1, s.ow);
+  const Index wanted = std::clamp<Index>(pixels * sums / kTaskProducts, 1, kTasks);
+  split.streams = s.layout == Layout::channels_last && s.n * s.id * s.ih * s.iw * s.ci + pixels * s.co > kCachedFloats;
+  if (split.panels >= wanted && !split.streams) split.task_panels = ceil_divide(split.panels, wanted);
+  // Blocks of whole tiles, so many that chunks are equal.
+  split.rows = ceil_divide(ceil_divide(std::max<Index>(1, s.oh * s.n * s.od), 4 * wanted), kTileRows) * kTileRows;
+  split.rows = std::min(split.rows, std::max<Index>(1, s.oh));
+  const auto copied = [&] { return copy_floats(s, split, together * group_inputs, together * group_outputs); };
+  while (copied() > kCopyFloats && (split.task_panels > 1 || split.rows > 1)) {
+    if (split.task_panels > 1)
+      split.task_panels = ceil_divide(split.task_panels, 2);
+    else
+      split.rows = ceil_divide(split.rows, 2);
+  }
+  count_tasks(s, split);
+  const Index units = s.n * s.od * split.row_blocks * split.col_blocks;
+  const Index panel_blocks = ceil_divide(split.panels, split.task_panels);
+  const Index most = std::min({units, kSumFloats / std::max<Index>(1, sums), pixels / kChunkPixels});
+  split.chunks = std::clamp<Index>(ceil_divide(wanted, panel_blocks), 1, std::max<Index>(1, most));
+  split.tasks = split.chunks * panel_blocks;
+  split.shared_floats = split.chunks * sums;
   split.scratch_floats = copied() + 16;
   return split;
 }

@@ -4,11 +4,10 @@
 //   grad_input   dx[p, c] = the same over dy, in stride phases
 //   grad_weight  dw[t, c] = sum over pixels p of x[p at t, c] * dy[p, c]
 //
-// Forward: tiles in registers, see filter.h; memory bounds the larger maps. In the gradients four pixels share the load
-// of a weight vector; one load per multiply-add remains. groups == ci == co; plan.cpp guarantees it.
+// Tiles in registers, see filter.h and filter_grad.h; memory bounds the larger maps. In the input gradient of a stride
+// four pixels share the load of a weight vector. groups == ci == co; plan.cpp guarantees it.
 #include "convolve.h"
-#include "filter_walk.h"
-#include "grad_weight.h"
+#include "filter_grad.h"
 
 namespace tapwise::ISA {
 namespace {
@@ -26,18 +25,6 @@ struct Depthwise {
         const Panel panel = panel_at(s, true, p);
         run.a = a + panel.from_channel - from.channel;
         depthwise_run(run, weights.packed + p * panel_floats, put(panel, h, w, w_step));
-      }
-    });
-  }
-
-  static void accumulate(const Sides& s, const Task& task, const Block& b, const Region& x, const Region& dy,
-                         float* sums, const Scratch& c) {
-    for_each_run(s, b, x, 1, false, false, c, [&](Run run, Index h, Index w, Index) {
-      const float *a = run.a, *d = dy.data + offset(dy, b.d, h, w) - dy.channel;
-      for (Index p = task.panel0; p < task.panel1; ++p) {
-        const Panel panel = panel_at(s, true, p);
-        run.a = a + panel.from_channel - x.channel;
-        depthwise_outer_run(run, d + panel.channel, dy.w_step, panel.channels, sums + panel.channel, s.groups);
       }
     });
   }
@@ -68,6 +55,12 @@ struct Channelwise {
   }
 };
 
+// The same of a weight gradient's sums, (taps, groups).
+struct ChannelSums : Channelwise {
+  explicit TAPWISE_INLINE ChannelSums(const Conv& s) : Channelwise(s, false) {}
+  TAPWISE_INLINE Index weights(Index v) const { return channel(v); }
+};
+
 }  // namespace
 
 void conv_depthwise_forward(const Conv& s, const Split& split, const Epilogue& e, const float* x,
@@ -87,7 +80,7 @@ void conv_depthwise_grad_input(const Conv& s, const Split& split, const Epilogue
 
 void conv_depthwise_grad_weight(const Conv& s, const Split& split, const float* x, const float* dy, float* sums,
                                 float* scratch, Index begin, Index end) {
-  grad_weight<Depthwise>(s, split, x, dy, sums, scratch, begin, end);
+  filter_grad_weight(s, split, x, dy, sums, scratch, ChannelSums(s), begin, end);
 }
 
 }  // namespace tapwise::ISA

@@ -68,6 +68,7 @@ struct Filters {
   Index depths, height, width;  // of the kernel
   const float* w;
   Index w_tap;     // floats from one tap to the next
+  Index w_input;   // weight gradients: from one input of the group to the next
   const float* b;  // or null
   Activation activation;
   float alpha;

@@ -58,18 +58,21 @@ void run_wide(const Tile& t, const Filters& f, const Technique& technique, Index
   for_each_lanes<TileWide<kStride, true>>(t, f, technique, v0, v1);
 }
 
-template <class Technique>
-void run_tile(const Tile& t, bool square, int height, const Filters& f, const Technique& technique, Index v0,
-              Index v1) {
-  if (square && t.stride == 1) return run_3x3<1>(t, height, f, technique, v0, v1);
-  if (square) return run_3x3<2>(t, height, f, technique, v0, v1);
-  if (t.stride == 1) return run_wide<1>(t, f, technique, v0, v1);
-  if (t.stride == 2) return run_wide<2>(t, f, technique, v0, v1);
-  run_wide<0>(t, f, technique, v0, v1);
-}
+// Tiles of outputs, summed over the taps.
+struct SumTiles {
+  template <class Technique>
+  static void run(const Tile& t, bool square, int height, const Filters& f, const Technique& technique, Index v0,
+                  Index v1) {
+    if (square && t.stride == 1) return run_3x3<1>(t, height, f, technique, v0, v1);
+    if (square) return run_3x3<2>(t, height, f, technique, v0, v1);
+    if (t.stride == 1) return run_wide<1>(t, f, technique, v0, v1);
+    if (t.stride == 2) return run_wide<2>(t, f, technique, v0, v1);
+    run_wide<0>(t, f, technique, v0, v1);
+  }
+};
 
-// Computes vectors [v0, v1) of a block; residual is laid out as `to`, or null. Filters' w is that of vector 0.
-template <class Technique>
+// Runs tiles of a block on vectors [v0, v1); residual is laid out as `to`, or null. Filters' w is that of vector 0.
+template <class Tiles, class Technique>
 TAPWISE_INLINE void filter_block(const Sides& s, const Block& b, const Region& from, const Region& to,
                                  const float* residual, const Filters& f, const Technique& technique, Index v0,
                                  Index v1, bool streams) {
@@ -92,7 +95,7 @@ TAPWISE_INLINE void filter_block(const Sides& s, const Block& b, const Region& f
     const Index at = offset(to, b.d, out_h, out_w) - to.channel;
     t.y = const_cast<float*>(to.data) + at;
     t.residual = residual ? residual + at : nullptr;
-    run_tile(t, square, static_cast<int>(height), f, technique, v0, v1);
+    Tiles::run(t, square, static_cast<int>(height), f, technique, v0, v1);
   };
   for (Index h0 = b.h0; h0 < least(b.h1, b.h0 + h.step); ++h0)
     for (Index out_h = h0; out_h < b.h1;) {
@@ -115,7 +118,7 @@ TAPWISE_INLINE void filter(const Sides& s, const Split& split, const Epilogue& e
                            const Weights& weights, float* y, float* scratch, const Technique& technique, Index begin,
                            Index end) {
   const bool planes = s.layout == Layout::channels_first;
-  const Filters filters = {s.d.k, s.h.k, s.w.k, weights.packed, technique.tap_floats, e.b, e.activation, e.alpha};
+  const Filters filters = {s.d.k, s.h.k, s.w.k, weights.packed, technique.tap_floats, 0, e.b, e.activation, e.alpha};
   const bool aligned = reinterpret_cast<std::uintptr_t>(y) % 16 == 0 && s.groups * s.to_channels % 4 == 0 &&
                        technique.channel(1) % 4 == 0;
   const bool streams = split.streams && aligned && e.activation <= Activation::relu;
@@ -132,7 +135,7 @@ TAPWISE_INLINE void filter(const Sides& s, const Split& split, const Epilogue& e
     if (planes) copy += part_floats(part, i1 - i0);
     const float* residual = e.residual ? output_region(s, b, e.residual, o0, o1, copy, true).data : nullptr;
     const Region to = output_region(s, b, y, o0, o1, copy, false);
-    filter_block(s, b, from, to, residual, filters, technique, v0, v1, streams);
+    filter_block<SumTiles>(s, b, from, to, residual, filters, technique, v0, v1, streams);
     if (planes) write_block(s, b, copy, o0, o1, y);
   }
   if (streams) stream_end();
