@@ -164,7 +164,8 @@ Split split_outputs(const Work& w, bool gathers, Index tile_pixels, Index lanes)
   s.copies = w.planes || (!w.depthwise && border > 0 && !skips && w.w.stride <= 2 * w.w.k);
   s.copy_gap = w.from_channels % kAliasedFloats == 0 ? kGapFloats : 0;
   s.shared_floats = s.dot ? w.groups * w.to_channels * w.row_length : w.panels * panel_floats;
-  s.cols = std::min(w.w.out, kTaskPixels);
+  const Index phases = w.transposed ? w.w.stride : 1;  // columns so far apart share their taps
+  s.cols = std::min(w.w.out, std::max(kTaskPixels, 4 * tile_pixels * phases));
   if (gathers) s.cols = std::min(s.cols, gathered_columns(w, tile_pixels));
   s.rows = std::clamp<Index>(kTaskPixels / s.cols, 1, std::max<Index>(1, w.h.out));
   s.task_panels = std::clamp<Index>(kBlockFloats / panel_floats, 1, std::max<Index>(1, w.panels));
@@ -179,7 +180,7 @@ Split split_outputs(const Work& w, bool gathers, Index tile_pixels, Index lanes)
       s.cols = ceil_divide(s.cols, 2);
     else if (s.task_panels > 1)
       s.task_panels = ceil_divide(s.task_panels, 2);
-    else if (s.cols > 2 * tile_pixels)
+    else if (s.cols > 2 * tile_pixels * phases)
       s.cols = ceil_divide(s.cols, 2);
     else
       break;

@@ -20,10 +20,14 @@ struct Source {
 };
 
 // A task's own arrays; plan_gradients.cpp sizes them.
+struct RowList {
+  Index rows, columns, x_step, dy_step;
+};
 struct Lists {
   Source* sources;
   Index count;  // of sources
   Index *x, *dy;
+  RowList shape;  // that the lists are for, of a source whose rows have zeros beside them
 };
 
 // Taps [tap, tap + taps) of a row of taps, and the columns that see them all.
@@ -40,7 +44,8 @@ TAPWISE_INLINE Extent outputs_of(const Axis& a, Index tap, Extent o) {
 }
 
 // The pixels of all sources that see tap (d, h) and the columns' taps. Returns how many.
-Index list_pixels(const Sides& s, const Lists& lists, Index d, Index h, const TapRun& run) {
+Index list_pixels(const Sides& s, Lists& lists, Index d, Index h, const TapRun& run) {
+  lists.shape = {};
   Index *x = lists.x, *dy = lists.dy;
   for (const Source* from = lists.sources; from < lists.sources + lists.count; ++from) {
     const Block& b = from->block;
@@ -102,35 +107,44 @@ TAPWISE_INLINE const float* panel_of(const Sides& s, const Task& task, const Tar
 
 // Whether dy holds no infinity or NaN, whose product with the zero beside a row of x would be NaN.
 bool is_finite(const Sides& s, const Task& task, const Source& source, const Target& to) {
+  constexpr int kSums = 4;
   const Block& b = source.block;
-  Vec sum[2] = {};
-  for (Index p = task.panel0; p < task.panel1; ++p) {
-    const Index channels = panel_at(s, false, p).channels, last = channels % kLanes ? channels % kLanes : kLanes;
+  const bool whole = to.panel_step == 0 && task.panel0 == 0 && written(s, false, 0, task.panel1).last == s.to_channels;
+  Vec sum[kSums] = {};
+  for (Index p = task.panel0; p < (whole ? task.panel0 + 1 : task.panel1); ++p) {
+    const Index channels = whole ? source.dy.w_step * (b.w1 - b.w0) : panel_at(s, false, p).channels;
     const float* row = panel_of(s, task, to, source, p);
-    for (Index h = b.h0; h < b.h1; ++h, row += source.dy.h_step) {
-      const float* d = row;
-      for (Index w = b.w0; w < b.w1; ++w, d += source.dy.w_step) {
-        if (channels > kLanes) sum[0] = fma(load(d), Vec{}, sum[0]);
-        sum[1] = fma(load_part(d + channels - last, last), Vec{}, sum[1]);
+    for (Index h = b.h0; h < b.h1; ++h, row += source.dy.h_step)
+      for (Index w = b.w0; w < (whole ? b.w0 + 1 : b.w1); ++w) {
+        const float* d = row + (w - b.w0) * source.dy.w_step;
+        Index o = 0;
+        for (; o + kSums * kLanes <= channels; o += kSums * kLanes)
+          TAPWISE_UNROLL for (int i = 0; i < kSums; ++i) sum[i] = fma(load(d + o + i * kLanes), Vec{}, sum[i]);
+        for_each_vector(o, channels, [&](Index at, Index n) { sum[0] = fma(load_part(d + at, n), Vec{}, sum[0]); });
       }
-    }
   }
   bool zero = true;
-  for (int lane = 0; lane < kLanes; ++lane) zero = zero && sum[0][lane] + sum[1][lane] == 0;
+  for (int lane = 0; lane < kLanes; ++lane)
+    zero = zero && sum[0][lane] + sum[1][lane] + sum[2][lane] + sum[3][lane] == 0;
   return zero;
 }
 
 // Of one source whose rows have zeros beside them: all columns see all taps of a row, so one list serves every row.
-void accumulate_rows(const Sides& s, const Task& task, const Lists& lists, const Target& to) {
+void accumulate_rows(const Sides& s, const Task& task, Lists& lists, const Target& to) {
   const Source& from = *lists.sources;
   const Block& b = from.block;
   const Index columns = b.w1 - b.w0;
-  Index *x = lists.x, *dy = lists.dy;
-  for (Index h = 0; h < b.h1 - b.h0; ++h)
-    for (Index w = b.w0; w < b.w1; ++w) {
-      *x++ = h * s.h.stride * from.x.h_step + (w * s.w.stride - s.w.pad) * from.x.w_step;
-      *dy++ = h * from.dy.h_step + w * from.dy.w_step;
-    }
+  const RowList shape = {b.h1 - b.h0, columns, from.x.h_step, from.dy.h_step};
+  if (lists.shape.rows != shape.rows || lists.shape.columns != columns || lists.shape.x_step != shape.x_step ||
+      lists.shape.dy_step != shape.dy_step) {
+    Index *x = lists.x, *dy = lists.dy;
+    for (Index h = 0; h < shape.rows; ++h)
+      for (Index w = 0; w < columns; ++w) {
+        *x++ = h * s.h.stride * from.x.h_step + w * s.w.stride * from.x.w_step;
+        *dy++ = h * from.dy.h_step + w * from.dy.w_step;
+      }
+    lists.shape = shape;
+  }
   for (Index row = 0; row < s.d.k * s.h.k; ++row) {
     const Index in_d = b.d * s.d.stride - s.d.pad + row / s.h.k * s.d.dilation;
     const Index in_h = b.h0 * s.h.stride - s.h.pad + row % s.h.k * s.h.dilation;
@@ -140,15 +154,15 @@ void accumulate_rows(const Sides& s, const Task& task, const Lists& lists, const
     const ListedPixels pixels = {lists.x + first, lists.dy + first};
     for (Index p = task.panel0; p < task.panel1; ++p) {
       const Panel panel = panel_at(s, false, p);
-      const float* d = panel_of(s, task, to, from, p) - b.w0 * from.dy.w_step;
-      outer_product(pixels, count, from.x.data + offset(from.x, in_d, in_h, 0), s.w.k * s.from_channels, d,
-                    panel.channels, row + 1 == s.d.k * s.h.k ? to.next : Ahead{0, 0},
+      const float* d = panel_of(s, task, to, from, p);
+      outer_product(pixels, count, from.x.data + offset(from.x, in_d, in_h, b.w0 * s.w.stride - s.w.pad),
+                    s.w.k * s.from_channels, d, panel.channels, row + 1 == s.d.k * s.h.k ? to.next : Ahead{0, 0},
                     {to.sums + row * s.w.k * s.from_channels * to.row + panel.channel, to.row, true});
     }
   }
 }
 
-void accumulate(const Sides& s, const Task& task, const Lists& lists, const Target& to) {
+void accumulate(const Sides& s, const Task& task, Lists& lists, const Target& to) {
   if (to.merged && is_finite(s, task, *lists.sources, to)) return accumulate_rows(s, task, lists, to);
   const Region &x = lists.sources->x, &dy = lists.sources->dy;
   for (Index row = 0; row < s.d.k * s.h.k; ++row)

@@ -62,6 +62,14 @@ struct Region {
   Index channel;  // the first one
 };
 
+TAPWISE_INLINE Index ceil_divide(Index a, Index b) {
+  return a > 0 ? (a + b - 1) / b : -(-a / b);
+}
+
+TAPWISE_INLINE Index floor_divide(Index a, Index b) {
+  return -ceil_divide(-a, b);
+}
+
 struct Tap {
   Index index;
   Index in;  // input position at output position 0 of the phase
@@ -87,7 +95,9 @@ TAPWISE_INLINE Index taps_at(const Axis& axis, bool transposed, Index o, Tap* ta
 // The taps of a column phase, wherever they lie; valid_columns says where they touch the input.
 TAPWISE_INLINE Index column_taps(const Axis& axis, bool transposed, Index o, Tap* taps) {
   Index count = 0;
-  for (Index t = 0; t < axis.k; ++t) {
+  const bool sparse = transposed && axis.dilation == 1;  // every stride-th tap
+  for (Index t = sparse ? (o + axis.pad) - floor_divide(o + axis.pad, axis.stride) * axis.stride : 0; t < axis.k;
+       t += sparse ? axis.stride : 1) {
     if (!transposed) {
       taps[count++] = {t, o * axis.stride - axis.pad + t * axis.dilation};
     } else {
@@ -96,14 +106,6 @@ TAPWISE_INLINE Index column_taps(const Axis& axis, bool transposed, Index o, Tap
     }
   }
   return count;
-}
-
-TAPWISE_INLINE Index ceil_divide(Index a, Index b) {
-  return a > 0 ? (a + b - 1) / b : -(-a / b);
-}
-
-TAPWISE_INLINE Index floor_divide(Index a, Index b) {
-  return -ceil_divide(-a, b);
 }
 
 struct Scratch {
