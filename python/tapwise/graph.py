@@ -113,6 +113,7 @@ def calls(nodes: list[Node], outputs: Sequence[Symbolic], training: bool) -> lis
             made.append(call)
             if training and makers and masks(call, makers[0]):
                 makers[0].place.masked, call.place.activation = True, "relu"
+                call.place.before = makers[0].place
         order[node.output] = made.index(call)
         if readers.get(node.output) == 1 and node.output not in outputs:
             by[node.output] = call

@@ -72,7 +72,7 @@ class Affine(Layer):
         place = self.place
         kind = None if place.masked else self.activation or place.activation
         out = place.memory.get("dz")
-        if self.bias is None or not self.trainable or kind == "softmax":
+        if kind in (None, "softmax") or self.bias is None or not self.trainable:
             place.dz = activate_grad(dy, y, z, kind, out)
             self.bias_grad(place.dz)
         else:
@@ -90,5 +90,6 @@ class Affine(Layer):
 
     def bias_grad(self, dz: Array) -> None:
         if self.bias is not None and self.trainable:
-            out = self.place.memory.get("dbias")
-            self.bias.gradient = ops.conv_grad_bias(dz, data_format=self.data_format, out=out)
+            out, found = self.place.memory.get("dbias"), self.place.db
+            db = found if found is not None else ops.conv_grad_bias(dz, data_format=self.data_format, out=out)
+            self.bias.gradient = db

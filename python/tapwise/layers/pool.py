@@ -9,7 +9,6 @@ import numpy as np
 
 from .. import ops
 from ..ops.geometry import frozen
-from .activation import activate_grad
 from .layer import Array, Layer, Shape, need_rank
 from .place import Needs, Place
 
@@ -58,10 +57,14 @@ class MaxPooling(Pooling):
         return y
 
     def backward(self, dy: Array) -> Array | None:
-        """The largest of what a ReLU gave has the ReLU's mask: the smaller map is masked, and the rest stays 0."""
+        """The largest of what a ReLU gave has the ReLU's mask: the smaller map is masked, and summed for a bias."""
         indices, x_shape, y = self.saved
-        memory = self.place.memory
-        dy = activate_grad(dy, y, y, self.place.activation, memory.get("dz"))
+        place, memory = self.place, self.place.memory
+        if place.before:
+            data_format = self.geometry["data_format"]
+            dy, place.before.db = ops.activation_grad_bias(
+                dy, y, place.activation, data_format=data_format, out=memory.get("dz")
+            )
         return ops.max_pool_grad(dy, indices, x_shape, data_format=self.geometry["data_format"], out=memory.get("dx"))
 
 
