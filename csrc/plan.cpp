@@ -7,6 +7,7 @@
 #include <string>
 
 #include "cost.h"
+#include "scratch.h"
 
 namespace tapwise {
 namespace {
@@ -14,9 +15,8 @@ namespace {
 // Floats that a task may keep close: half of a 1 MiB L2 for what it re-reads, a quarter for gathered columns.
 constexpr Index kBlockFloats = 128 * 1024;
 constexpr Index kColumnFloats = 64 * 1024;
-constexpr Index kCopyFloats = 1024 * 1024;       // 4 MiB: a task's copy of a channels_first part
-constexpr Index kPatchFloats = 4 * 1024 * 1024;  // 16 MiB: what im2col may gather for one pixel
-constexpr Index kAliasedFloats = 512;            // pixels 2 KiB apart crowd a tile's rows into two sets of the L1
+constexpr Index kCopyFloats = 1024 * 1024;  // 4 MiB: a task's copy of a channels_first part
+constexpr Index kAliasedFloats = 512;       // pixels 2 KiB apart crowd a tile's rows into two sets of the L1
 constexpr Index kGapFloats = 16;
 constexpr Index kEdge = 2;                     // kMostSkipped of cpu/gemm.h
 constexpr Index kSkipChannels = 16;            // fewer are better merged with the neighbouring taps'
@@ -120,7 +120,7 @@ void count_blocks(const Work& w, Split& s) {
 
 // Halves what a task covers until its copies fit.
 void bound_copies(const Work& w, Split& s) {
-  while (copy_floats(w, s) > kCopyFloats) {
+  while (copy_floats(w, s) > std::min(kCopyFloats, workspace_floats() / 2)) {
     if (s.task_panels > 1 && s.rows * s.cols <= kTaskPixels)
       s.task_panels = ceil_divide(s.task_panels, 2);
     else if (s.rows > 1)
@@ -141,8 +141,8 @@ Index stretch(const Work& w) {
 
 // Pixels whose patches im2col gathers at a time: a full tile where that stays within four times the block.
 Index gathered_columns(const Work& w, Index tile_pixels) {
-  const Index least = tile_pixels * w.row_length <= 4 * kColumnFloats ? tile_pixels : 1;
-  return std::max(least, kColumnFloats / w.row_length);
+  const Index most = std::min(4 * kColumnFloats, workspace_floats() / 4);
+  return std::max(tile_pixels * w.row_length <= most ? tile_pixels : 1, std::min(most, kColumnFloats) / w.row_length);
 }
 
 Index products(const Work& w) {
@@ -227,7 +227,7 @@ Plan plan_winograd(const Conv& conv, Pass pass, Algorithm algorithm, bool packed
   p.tiling = tile_winograd(s, tile_of(algorithm), packed, t);
   p.split.tasks = p.tiling.fused ? p.tiling.blocks : output_tasks(p.tiling);
   p.split.shared_floats = p.tiling.packed_floats;
-  p.split.scratch_floats = p.tiling.scratch_floats + (p.tiling.fused ? 0 : p.tiling.v_floats);
+  p.split.scratch_floats = winograd_workspace(p.tiling);
   p.reason = "fewer multiplications outweigh the transforms";
   return p;
 }
@@ -289,12 +289,12 @@ Plan fastest(const Conv& s, Pass pass, Choice choice, const Table& t) {
   double least = std::numeric_limits<double>::infinity();
   if (!any) {
     best = plan_plain(s, pass, Algorithm::direct, t);
-    if (strict || refusal(s, pass, Algorithm::winograd)) return best;
+    if (strict || refusal(s, pass, Algorithm::winograd, t)) return best;
     least = seconds_of(best) / kMargin;
     best.reason = "Winograd's transforms would outweigh the multiplications that it saves";
   }
   for (const Algorithm a : kTiles) {
-    if (refusal(s, pass, a) || !admitted(s, pass, accuracy, a)) continue;
+    if (refusal(s, pass, a, t) || !admitted(s, pass, accuracy, a)) continue;
     const Plan p = plan_winograd(s, pass, a, choice.packed, t);
     const double seconds = seconds_of(p);
     if (seconds < least) least = seconds, best = p;
@@ -329,14 +329,16 @@ const char* name_of(Algorithm algorithm) {
   return kNames[static_cast<int>(algorithm)];
 }
 
-const char* refusal(const Conv& s, Pass pass, Algorithm algorithm) {
-  const Index channels = (pass == Pass::grad_input ? s.co : s.ci) / s.groups;
-  if (algorithm == Algorithm::im2col && s.kd * s.kh * s.kw * channels > kPatchFloats)
-    return "one patch, taps * channels of a group, exceeds 16 MiB of workspace";
-  if (algorithm < Algorithm::winograd) return nullptr;
-  if (pass == Pass::grad_weight) return "it has no weight gradient in this version";
-  return winograd_refusal(pass == Pass::forward ? s : turned(s).s,
-                          algorithm == Algorithm::winograd ? 2 : tile_of(algorithm));
+const char* refusal(const Conv& s, Pass pass, Algorithm algorithm, const Table& t) {
+  const Algorithm a = algorithm == Algorithm::winograd ? Algorithm::winograd_2x2 : algorithm;
+  if (a >= Algorithm::winograd) {
+    if (pass == Pass::grad_weight) return "it has no weight gradient in this version";
+    if (const char* why = winograd_refusal(pass == Pass::forward ? s : turned(s).s, tile_of(a))) return why;
+  }
+  if (a == Algorithm::direct || plan_by(s, pass, a, false, t).split.scratch_floats <= workspace_floats())
+    return nullptr;
+  return a == Algorithm::im2col ? "one patch, taps * channels of a group, exceeds the workspace"
+                                : "a transformed tile exceeds the workspace";
 }
 
 bool admitted(const Conv& s, Pass pass, Accuracy accuracy, Algorithm algorithm) {
@@ -348,7 +350,7 @@ bool admitted(const Conv& s, Pass pass, Accuracy accuracy, Algorithm algorithm) 
 Plan plan_conv(const Conv& s, Pass pass, Choice choice, const Table& t) {
   const Algorithm asked = choice.algorithm;
   if (asked == Algorithm::automatic) return fastest(s, pass, choice, t);
-  if (const char* why = refusal(s, pass, asked))
+  if (const char* why = refusal(s, pass, asked, t))
     throw std::invalid_argument(std::string("algorithm must be one that can do the shape; ") + name_of(asked) +
                                 " can't: " + why);
   Plan p = asked == Algorithm::winograd ? fastest(s, pass, choice, t) : plan_by(s, pass, asked, choice.packed, t);
@@ -363,7 +365,7 @@ std::array<Candidate, 5> candidates(const Conv& s, Pass pass, Accuracy accuracy,
                                 {Algorithm::winograd_4x4},
                                 {Algorithm::winograd_6x6}}};
   for (Candidate& c : all) {
-    c.refused = refusal(s, pass, c.algorithm);
+    c.refused = refusal(s, pass, c.algorithm, t);
     if (c.refused) continue;
     c.admitted = admitted(s, pass, accuracy, c.algorithm);
     const Plan p = plan_by(s, pass, c.algorithm, false, t);

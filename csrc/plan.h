@@ -1,6 +1,7 @@
 // plan.h — decision 2: which algorithm, and how a convolution is cut into tasks.
 //
-// A pure function of shape, pass, choice and ISA: never of the number of threads, of a measurement or of the load.
+// A pure function of shape, pass, choice, ISA and the limit on workspace: never of the number of threads, of a
+// measurement or of the load.
 // So the same call gives the same bits everywhere on that ISA.
 #pragma once
 
@@ -44,7 +45,7 @@ Conv simplified(const Conv&);
 const char* name_of(Algorithm);
 
 // nullptr if the algorithm can do the pass within the bound on workspace, else the reason why not.
-const char* refusal(const Conv&, Pass, Algorithm);
+const char* refusal(const Conv&, Pass, Algorithm, const Table&);
 
 // The split of a forward pass whose filters see one channel each (depthwise), or a group of a few; or of the input
 // gradient of the former at stride 1.

@@ -5,6 +5,7 @@
 #include <algorithm>
 
 #include "plan.h"
+#include "scratch.h"
 
 namespace tapwise {
 namespace {
@@ -77,7 +78,7 @@ Split split_filters(const Conv& conv, bool depthwise, bool transposed, const Tab
   while (split.tasks > 0 && split.tasks < wanted && halve(s, split)) {
   }
   const auto copied = [&] { return copy_floats(s, split, together * group_inputs, together * group_outputs); };
-  while (split.tasks > 0 && copied() > kCopyFloats && halve(s, split)) {
+  while (split.tasks > 0 && copied() > std::min(kCopyFloats, workspace_floats() / 2) && halve(s, split)) {
   }
   split.streams = s.layout == Layout::channels_last &&
                   s.n * (s.id * s.ih * s.iw * s.ci + s.od * s.oh * s.ow * s.co) > kCachedFloats;

@@ -9,6 +9,7 @@ namespace {
 
 constexpr Index kKept = Index{64} << 20;  // bytes: a larger buffer goes back when a smaller one will do
 std::atomic<Index> held{0};
+std::atomic<Index> limit{Index{16} << 20};
 
 struct Buffer {
   Memory memory;
@@ -33,6 +34,15 @@ thread_local Buffer buffers[3];
 
 float* scratch(Scratch kind, Index floats) {
   return buffers[static_cast<int>(kind)].grow(floats);
+}
+Index workspace_floats() {
+  return workspace_bytes() / static_cast<Index>(sizeof(float));
+}
+Index workspace_bytes() {
+  return limit.load(std::memory_order_relaxed);
+}
+void set_workspace_bytes(Index bytes) {
+  limit.store(bytes, std::memory_order_relaxed);
 }
 Index scratch_bytes() {
   return held.load(std::memory_order_relaxed);

@@ -12,4 +12,10 @@ enum class Scratch : int { shared, tiles, task };
 float* scratch(Scratch kind, Index floats);
 Index scratch_bytes();  // held by all threads together
 
+// What a plan may ask of a thread's own kinds, packed weights apart: 16 MiB, unless set. One limit for the process.
+inline constexpr Index kLeastWorkspace = Index{1} << 20;  // bytes: direct needs some of it whatever the shape
+Index workspace_floats();
+Index workspace_bytes();
+void set_workspace_bytes(Index);
+
 }  // namespace tapwise

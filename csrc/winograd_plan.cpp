@@ -3,6 +3,8 @@
 #include <algorithm>
 #include <utility>
 
+#include "scratch.h"
+
 namespace tapwise {
 namespace {
 
@@ -33,10 +35,10 @@ bool on_one_axis(const Conv& s) {
 }
 
 // v of a round in each thread, its output channels shared out.
-void cut_rounds(Tiling& g, Index parts, const Table& t) {
+void cut_rounds(Tiling& g, Index parts, Index rounds, const Table& t) {
   g.fused = false;
   g.task_blocks = g.task_panels = 1;
-  g.rounds = std::max<Index>(1, ceil_divide(g.tiles * parts * g.v_tile * g.frequencies, kRoundFloats));
+  g.rounds = std::max(rounds, ceil_divide(g.tiles * parts * g.v_tile * g.frequencies, kRoundFloats));
   const Index tiles = ceil_divide(g.tiles, g.rounds);
   const Index most = std::max(t.tile_pixels, kProductFloats / (g.frequencies * t.panel));
   const Index least = std::min(ceil_divide(kRoundTasks, g.panels), tiles / kFewTiles);
@@ -53,6 +55,43 @@ void cut_weights(Tiling& g, const Conv& s, bool packed, const Table& t) {
   g.task_channels = ceil_divide(even(s.ci, most), t.lanes) * t.lanes;
   g.u_frequency = (g.taps ? g.task_channels : s.ci) * t.panel + kPad;
   g.packed_floats = g.taps_in_place ? 0 : spills ? g.panels * s.ci * s.kh * s.kw * t.panel : whole;
+}
+
+// In `rounds` at least, each thread transforms all tiles of one; in 1 they may be fused.
+Tiling cut_tiles(const Conv& s, Index tile, bool packed, Index rounds, const Table& t) {
+  Tiling g{};
+  g.tile_h = s.kh == 1 ? 1 : tile;
+  g.tile_w = s.kw == 1 ? 1 : tile;
+  const Index size_h = g.tile_h + s.kh - 1, size_w = g.tile_w + s.kw - 1;
+  g.frequencies = size_h * size_w;
+  g.rows = ceil_divide(s.oh, g.tile_h);
+  g.cols = ceil_divide(s.ow, g.tile_w);
+  g.tiles = s.n * g.rows * g.cols;
+  g.panels = g.task_panels = ceil_divide(s.co, t.panel);
+
+  g.rounds = 1;
+  g.blocks = ceil_divide(g.tiles, t.tile_pixels);
+  g.task_blocks = g.blocks >= kManyBlocks ? kTaskBlocks : 1;
+  cut_weights(g, s, packed, t);
+  g.v_tile = g.task_channels % kAlias == 0 ? g.task_channels + kPad : g.task_channels;
+  const Index parts = ceil_divide(s.ci, g.task_channels);
+  g.fused = rounds == 1 && !g.taps && g.blocks >= kFusedBlocks &&
+            g.frequencies * t.tile_pixels * (g.v_tile + t.panel) <= kBlockFloats;
+  if (!g.fused) cut_rounds(g, parts, rounds, t);
+
+  const Index round_tiles = ceil_divide(g.tiles, g.rounds);
+  const Index block_tiles = ceil_divide(round_tiles, std::max<Index>(1, g.blocks));
+  g.v_frequency = (g.fused ? block_tiles : round_tiles) * g.v_tile + kPad;
+  g.m_frequency = block_tiles * t.panel + kPad;
+  g.v_part = g.frequencies * g.v_frequency;
+  g.v_floats = parts * g.v_part;
+  const Index run_w = std::min(g.fused ? block_tiles : round_tiles, g.cols) * g.tile_w;
+  const Index strip_in = size_h * (run_w + s.kw - 1) * t.lanes + s.ci;  // s.ci: zeros for pixels outside x
+  const Index strip_out = 2 * g.tile_h * run_w * t.lanes;
+  const Index weights = 2 * size_w * g.u_frequency + g.task_channels * s.kh * s.kw * t.panel;  // u, and gathered taps
+  g.scratch_floats = (g.fused ? g.v_floats : 0) + g.frequencies * g.m_frequency +
+                     std::max({strip_in, strip_out, g.taps ? weights : 0}) + kPad;
+  return g;
 }
 
 }  // namespace
@@ -85,38 +124,14 @@ bool winograd_is_accurate(const Conv& s, Index tile) {
   return tile == 2 || s.ci >= 4;
 }
 
+Index winograd_workspace(const Tiling& g) {
+  return g.scratch_floats + (g.fused ? 0 : g.v_floats);
+}
+
 Tiling tile_winograd(const Conv& s, Index tile, bool packed, const Table& t) {
-  Tiling g{};
-  g.tile_h = s.kh == 1 ? 1 : tile;
-  g.tile_w = s.kw == 1 ? 1 : tile;
-  const Index size_h = g.tile_h + s.kh - 1, size_w = g.tile_w + s.kw - 1;
-  g.frequencies = size_h * size_w;
-  g.rows = ceil_divide(s.oh, g.tile_h);
-  g.cols = ceil_divide(s.ow, g.tile_w);
-  g.tiles = s.n * g.rows * g.cols;
-  g.panels = g.task_panels = ceil_divide(s.co, t.panel);
-
-  g.rounds = 1;
-  g.blocks = ceil_divide(g.tiles, t.tile_pixels);
-  g.task_blocks = g.blocks >= kManyBlocks ? kTaskBlocks : 1;
-  cut_weights(g, s, packed, t);
-  g.v_tile = g.task_channels % kAlias == 0 ? g.task_channels + kPad : g.task_channels;
-  const Index parts = ceil_divide(s.ci, g.task_channels);
-  g.fused = g.frequencies * t.tile_pixels * (g.v_tile + t.panel) <= kBlockFloats && g.blocks >= kFusedBlocks && !g.taps;
-  if (!g.fused) cut_rounds(g, parts, t);
-
-  const Index round_tiles = ceil_divide(g.tiles, g.rounds);
-  const Index block_tiles = ceil_divide(round_tiles, std::max<Index>(1, g.blocks));
-  g.v_frequency = (g.fused ? block_tiles : round_tiles) * g.v_tile + kPad;
-  g.m_frequency = block_tiles * t.panel + kPad;
-  g.v_part = g.frequencies * g.v_frequency;
-  g.v_floats = parts * g.v_part;
-  const Index run_w = std::min(g.fused ? block_tiles : round_tiles, g.cols) * g.tile_w;
-  const Index strip_in = size_h * (run_w + s.kw - 1) * t.lanes + s.ci;  // s.ci: zeros for pixels outside x
-  const Index strip_out = 2 * g.tile_h * run_w * t.lanes;
-  const Index weights = 2 * size_w * g.u_frequency + g.task_channels * s.kh * s.kw * t.panel;  // u, and gathered taps
-  g.scratch_floats = (g.fused ? g.v_floats : 0) + g.frequencies * g.m_frequency +
-                     std::max({strip_in, strip_out, g.taps ? weights : 0}) + kPad;
+  Tiling g = cut_tiles(s, tile, packed, 1, t);
+  for (Index rounds = 2; winograd_workspace(g) > workspace_floats() && g.rounds < g.tiles; rounds *= 2)
+    g = cut_tiles(s, tile, packed, std::min(rounds, g.tiles), t);
   return g;
 }
 

@@ -18,7 +18,11 @@ const char* winograd_refusal(const Conv& s, Index tile);
 // Whether its rms error is at most 4 times that of a left-to-right sum: docs/numerics.md.
 bool winograd_is_accurate(const Conv& s, Index tile);
 
-// For a convolution that isn't refused; packed: its weights will be, once, and stay so for any batch and size of x.
+// Floats of each thread's scratch.
+Index winograd_workspace(const Tiling&);
+
+// For a convolution that isn't refused, within the limit on workspace where one round a tile is; packed: its weights
+// will be, once, and stay so for any batch and size of x.
 Tiling tile_winograd(const Conv& s, Index tile, bool packed, const Table&);
 
 // Tasks of one round's output.

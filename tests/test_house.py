@@ -29,6 +29,7 @@ MAY_IMPORT = {
     "tune.py": STATE | {"plan"},
     "isa.py": STATE,
     "threads.py": STATE,
+    "workspace.py": STATE,
     "trace.py": STATE,
     "config.py": STATE,
     "layers": FAMILY,

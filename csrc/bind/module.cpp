@@ -73,6 +73,12 @@ PYBIND11_MODULE(_core, m) {
   m.def("set_thread_count", &set_thread_count);
   m.def("machine_threads", &machine_threads);
   m.def("scratch_bytes", &scratch_bytes);
+  m.def("workspace_limit", &workspace_bytes);
+  m.def("set_workspace_limit", [](Index bytes) {
+    if (bytes < kLeastWorkspace)
+      throw std::invalid_argument("workspace must be >= " + std::to_string(kLeastWorkspace) + " bytes");
+    set_workspace_bytes(bytes);
+  });
   m.def("fma_peak", &fma_peak);
   m.def("build_info", &build_info);
   bind_conv(m);

@@ -290,7 +290,7 @@ void check_winograd(const Options& options, const Geometry& g, Layout layout, Va
   const Problem p(g, layout, static_cast<View>(random.between(0, 3)));
   const Conv s = simplified(p.s);
   const bool last = layout == Layout::channels_last;
-  if (values == Values::non_finite || refusal(s, Pass::forward, Algorithm::winograd_2x2)) return;
+  if (values == Values::non_finite || refusal(s, Pass::forward, Algorithm::winograd_2x2, table())) return;
   const Operands a(p, values, random);
   const Sums sums(p, a);
   const auto kind = static_cast<Activation>(random.between(0, 6));
@@ -299,7 +299,7 @@ void check_winograd(const Options& options, const Geometry& g, Layout layout, Va
   const float *x = a.x.data(), *w = a.w.data() + p.w_first, *dy = a.dy.data();
   for (const Index tile : {2, 4, 6}) {
     const auto algorithm = static_cast<Algorithm>(static_cast<Index>(Algorithm::winograd) + tile / 2);
-    if (refusal(s, Pass::forward, algorithm)) continue;
+    if (refusal(s, Pass::forward, algorithm, table())) continue;
     const Turned back = turned(s);
     const auto y = want_after(e, winograd_sums(s, tile, x, w, sums.y), false, p.s.co, last ? 1 : s.oh * s.ow);
     const auto dx = want_after(e_in, winograd_sums(back.s, tile, dy, w + back.w_offset, sums.dx), false, p.s.ci,

@@ -10,6 +10,7 @@ from . import losses as losses
 from . import metrics as metrics
 from . import optimizers as optimizers
 from . import threads as threads
+from . import workspace as workspace
 from ._version import __version__ as __version__
 from .config import show_config as show_config
 from .layers import Input as Input

@@ -31,8 +31,9 @@ class Plan:
     packed_algorithm: what pack() takes for these shapes: a call with packed weights doesn't pay for laying them out.
     possible: the algorithms that can do this shape, Winograd's by output tile. candidates: these and the others, with
     the seconds that "auto" expects of each on two cores (a choice must not depend on the machine's), or why not.
-    tile: what one step of the innermost kernel computes. workspace_bytes: scratch of the whole call; packed_bytes:
-    weights rearranged for it. expected_gflops: of the cost model, for the threads in use; None where there is none.
+    tile: what one step of the innermost kernel computes. workspace_bytes: scratch of each thread, within
+    tapwise.workspace.get(); packed_bytes: weights rearranged for the call. expected_gflops: of the cost model, for the
+    threads in use; None where there is none.
     """
 
     direction: str

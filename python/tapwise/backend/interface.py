@@ -206,6 +206,13 @@ class Backend(Protocol):
 
     def isa_kernels(self) -> list[str]: ...
 
+    @property
+    def workspace_limit(self) -> Callable[[], int] | None:
+        """Bytes that a plan may ask of a thread, packed weights apart; None where that can't be set."""
+
+    @property
+    def set_workspace_limit(self) -> Callable[[int], None] | None: ...
+
     def thread_count(self) -> int: ...
 
     def set_thread_count(self, n: int) -> None:

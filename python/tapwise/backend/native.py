@@ -175,6 +175,8 @@ def plan(g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> Plan
 isa_available = _core.isa_available
 isa_name = _core.isa_name
 isa_kernels = _core.isa_kernels
+workspace_limit = _core.workspace_limit
+set_workspace_limit = _core.set_workspace_limit
 thread_count = _core.thread_count
 set_thread_count = _core.set_thread_count
 fma_peak = _core.fma_peak

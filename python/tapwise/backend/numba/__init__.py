@@ -28,13 +28,14 @@ __all__ = [
     "average_pool_grad", "batch_norm", "batch_norm_grad", "batch_norm_statistics", "build_info", "conv",
     "conv_bf16", "conv_grad_bias", "conv_grad_input", "conv_grad_weight", "conv_int8", "dropout", "dtypes",
     "fma_peak", "isa_available", "isa_kernels", "isa_name", "isa_use", "machine_threads", "max_pool",
-    "max_pool_grad", "name", "optimizer_update", "pack", "pack_words", "plan", "set_thread_count", "softmax",
-    "softmax_cross_entropy", "softmax_cross_entropy_grad", "softmax_grad", "square_sums", "thread_count",
+    "max_pool_grad", "name", "optimizer_update", "pack", "pack_words", "plan", "set_thread_count",
+    "set_workspace_limit", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_grad", "softmax_grad",
+    "square_sums", "thread_count", "workspace_limit",
 ]  # fmt: skip
 
 name = "numba"
 dtypes = (np.dtype(np.float32), np.dtype(np.float64))
-are_plain = None
+are_plain = workspace_limit = set_workspace_limit = None
 
 
 def isa_available() -> list[str]:
