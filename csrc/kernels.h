@@ -10,11 +10,12 @@ namespace tapwise {
 
 // What packed weights hold.
 enum class Packing : int {
-  forward,     // panels [group][panel][tap][input channel][output channels]
-  transposed,  // the same with the channel roles exchanged, for grad_input
-  depthwise,   // panels [panel][tap][channels]
-  groups,      // vectors [vector][input channel][tap][output channels], see cpu/groups.h
-  winograd,    // panels [panel][frequency][input channel][output channels]; for grad_input of weights turned round
+  forward,        // panels [group][panel][tap][input channel][output channels]
+  transposed,     // the same with the channel roles exchanged, for grad_input
+  depthwise,      // panels [panel][tap][channels]
+  groups,         // vectors [vector][input channel][tap][output channels], see cpu/groups.h
+  turned_groups,  // the same with the channel roles exchanged and the taps in reverse, for grad_input
+  winograd,       // panels [panel][frequency][input channel][output channels]; for grad_input of weights turned round
 };
 
 // How one pass of a convolution is cut into tasks; made by plan.cpp, read by the kernels. A block is rows x cols pixels

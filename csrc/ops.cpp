@@ -67,7 +67,7 @@ ConvForward* kernel(const Table& t, const Plan& p, Pass pass) {
     return p.depthwise ? t.conv_depthwise_forward : p.grouped ? t.conv_grouped_forward : t.conv_direct_forward;
   }
   if (p.algorithm == Algorithm::im2col) return t.conv_im2col_grad_input;
-  return p.depthwise ? t.conv_depthwise_grad_input : t.conv_direct_grad_input;
+  return p.depthwise ? t.conv_depthwise_grad_input : p.grouped ? t.conv_grouped_grad_input : t.conv_direct_grad_input;
 }
 
 std::atomic<std::uint64_t> rounds{0};

@@ -246,14 +246,15 @@ Plan plan_plain(const Conv& s, Pass pass, Algorithm algorithm, const Table& t) {
   Plan p{};
   p.algorithm = algorithm;
   p.depthwise = p.algorithm == Algorithm::direct && is_depthwise(s);
-  p.grouped = p.algorithm == Algorithm::direct && pass != Pass::grad_input && !p.depthwise && is_grouped(s, t);
+  const bool transposed = pass == Pass::grad_input && s.sd * s.sh * s.sw == 1;
+  p.grouped =
+      p.algorithm == Algorithm::direct && (pass != Pass::grad_input || transposed) && !p.depthwise && is_grouped(s, t);
   p.packing = p.depthwise             ? Packing::depthwise
-              : p.grouped             ? Packing::groups
+              : p.grouped             ? (transposed ? Packing::turned_groups : Packing::groups)
               : pass == Pass::forward ? Packing::forward
                                       : Packing::transposed;
   const Work w = work_of(s, pass, p.depthwise, t);
   const bool gathers = p.algorithm == Algorithm::im2col;
-  const bool transposed = pass == Pass::grad_input && s.sd * s.sh * s.sw == 1;
   const bool of_filters = p.grouped || p.depthwise;
   if (pass == Pass::grad_weight)
     p.split = of_filters ? split_filter_weights(s, p.depthwise, t)

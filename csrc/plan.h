@@ -30,7 +30,7 @@ struct Choice {
 struct Plan {
   Algorithm algorithm;  // never automatic or winograd
   bool depthwise;       // direct, by the depthwise kernels
-  bool grouped;         // direct, forward or grad_weight, several groups a vector
+  bool grouped;         // direct, several groups a vector; grad_input at stride 1
   Packing packing;
   bool turns;          // Winograd's grad_input: the forward pass of turned()
   Tiling tiling;       // Winograd's; of split it fills in tasks, shared_floats and scratch_floats
@@ -47,8 +47,8 @@ const char* name_of(Algorithm);
 // nullptr if the algorithm can do the pass within the bound on workspace, else the reason why not.
 const char* refusal(const Conv&, Pass, Algorithm, const Table&);
 
-// The split of a forward pass whose filters see one channel each (depthwise), or a group of a few; or of the input
-// gradient of the former at stride 1.
+// The split of a forward pass whose filters see one channel each (depthwise), or a group of a few; or of their
+// input gradient at stride 1.
 Split split_filters(const Conv& s, bool depthwise, bool transposed, const Table&);
 
 // The split of a weight gradient by direct.

@@ -63,7 +63,7 @@ bool halve(const Conv& s, Split& split) {
 
 Split split_filters(const Conv& conv, bool depthwise, bool transposed, const Table& t) {
   Conv s = conv;
-  if (transposed) std::swap(s.id, s.od), std::swap(s.ih, s.oh), std::swap(s.iw, s.ow);
+  if (transposed) std::swap(s.id, s.od), std::swap(s.ih, s.oh), std::swap(s.iw, s.ow), std::swap(s.ci, s.co);
   Split split{};
   split.chunks = 1;
   const Index group_inputs = s.ci / s.groups, group_outputs = s.co / s.groups, taps = s.kd * s.kh * s.kw;

@@ -70,12 +70,9 @@ void conv_depthwise_forward(const Conv& s, const Split& split, const Epilogue& e
 
 void conv_depthwise_grad_input(const Conv& s, const Split& split, const Epilogue& e, const float* dy,
                                const Weights& weights, float* dx, float* scratch, Index begin, Index end) {
-  Sides sides = transposed_sides(s);
-  if (s.sd * s.sh * s.sw > 1) return convolve<Depthwise>(sides, split, e, dy, weights, dx, scratch, begin, end);
-  sides.transposed = false;
-  Axis* const axes[] = {&sides.d, &sides.h, &sides.w};
-  for (Axis* a : axes) a->pad = (a->k - 1) * a->dilation - a->pad;
-  filter(sides, split, e, dy, weights, dx, scratch, Channelwise(s, true), begin, end);
+  if (s.sd * s.sh * s.sw > 1)
+    return convolve<Depthwise>(transposed_sides(s), split, e, dy, weights, dx, scratch, begin, end);
+  filter(turned_sides(s), split, e, dy, weights, dx, scratch, Channelwise(s, true), begin, end);
 }
 
 void conv_depthwise_grad_weight(const Conv& s, const Split& split, const float* x, const float* dy, float* sums,

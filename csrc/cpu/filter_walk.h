@@ -6,6 +6,15 @@
 namespace tapwise::ISA {
 namespace {
 
+// The input gradient at stride 1 as a forward pass over dy, with turned weights.
+TAPWISE_INLINE Sides turned_sides(const Conv& s) {
+  Sides sides = transposed_sides(s);
+  sides.transposed = false;
+  Axis* const axes[] = {&sides.d, &sides.h, &sides.w};
+  for (Axis* a : axes) a->pad = (a->k - 1) * a->dilation - a->pad;
+  return sides;
+}
+
 // Runs a kind of tile on vectors [v0, v1) of the technique: a whole vector takes no masks.
 template <class Kind, class Technique>
 void for_each_lanes(const Tile& tile, const Filters& filters, const Technique& technique, Index v0, Index v1) {

@@ -14,8 +14,12 @@ struct Groups {
   Index groups, group_inputs, group_outputs, taps, together, vectors;
   IntVec first;
 
-  explicit TAPWISE_INLINE Groups(const Conv& s)
-      : groups(s.groups), group_inputs(s.ci / s.groups), group_outputs(s.co / s.groups), taps(s.kd * s.kh * s.kw) {
+  // turned: from y to x, for grad_input.
+  TAPWISE_INLINE Groups(const Conv& s, bool turned)
+      : groups(s.groups),
+        group_inputs((turned ? s.co : s.ci) / s.groups),
+        group_outputs((turned ? s.ci : s.co) / s.groups),
+        taps(s.kd * s.kh * s.kw) {
     together = kLanes / most(group_inputs, group_outputs);
     vectors = (groups + together - 1) / together;
     for (int i = 0; i < kLanes; ++i)  // a lane without an output reads what there is; its weights are 0
@@ -39,14 +43,18 @@ void pack_lanes(const Groups& g, const float* w, Index group_step, Index output_
       packed[group * g.group_outputs + o] = w[group * group_step + o * output_step];
 }
 
-TAPWISE_INLINE void pack_groups(const Conv& s, const Groups& g, const float* w, float* packed, Index begin, Index end) {
-  const Index group_step = g.group_outputs * s.w_co;
+// Turned: taps in reverse.
+TAPWISE_INLINE void pack_groups(const Conv& s, const Groups& g, bool turned, const float* w, float* packed, Index begin,
+                                Index end) {
+  const Index group_step = s.co / s.groups * s.w_co;
+  const Index input_step = turned ? s.w_co : s.w_ci, output_step = turned ? s.w_ci : s.w_co;
   for (Index v = begin; v < end; ++v) {
     float* to = packed + g.weights(v);
     for (Index i = 0; i < g.group_inputs; ++i)
-      for (Index tap = 0; tap < g.taps; ++tap, to += kLanes) {
-        const Index at = tap / (s.kh * s.kw) * s.w_d + tap / s.kw % s.kh * s.w_h + tap % s.kw * s.w_w + i * s.w_ci;
-        pack_lanes(g, w + at + v * g.together * group_step, group_step, s.w_co, g.count(v), to);
+      for (Index t = 0; t < g.taps; ++t, to += kLanes) {
+        const Index tap = turned ? g.taps - 1 - t : t;
+        const Index at = tap / (s.kh * s.kw) * s.w_d + tap / s.kw % s.kh * s.w_h + tap % s.kw * s.w_w + i * input_step;
+        pack_lanes(g, w + at + v * g.together * group_step, group_step, output_step, g.count(v), to);
       }
   }
 }

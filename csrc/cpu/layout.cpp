@@ -113,9 +113,10 @@ void pixels_to_planes(const float* pixels, Index channels, Index count, float* p
 }
 
 bool conv_pack(const Conv& s, Packing packing, bool dot, const float* w, float* packed, Index begin, Index end) {
-  if (packing == Packing::groups) {
-    const Groups g(s);
-    pack_groups(s, g, w, packed, begin, end);
+  if (packing == Packing::groups || packing == Packing::turned_groups) {
+    const bool turned = packing == Packing::turned_groups;
+    const Groups g(s, turned);
+    pack_groups(s, g, turned, w, packed, begin, end);
     return all_finite(packed + g.weights(begin), g.weights(end) - g.weights(begin));
   }
   const Index taps = s.kd * s.kh * s.kw;
