@@ -36,6 +36,9 @@ constexpr double kCacheBytes = 16e6;                   // half of a Zen 5's L3: 
 constexpr double kGathered = 2.4;                      // operations in the time that im2col copies a number
 constexpr double kFilterStart = 32;                    // as start, where a sum is a filter's few taps
 constexpr double kProductStart = 22;                   // as start, of the products of one frequency of Winograd's
+constexpr double kGradientStart = 12;  // as start, in tiles, of a pass over the sums of Winograd's weight gradient
+constexpr double kSums = 400e9;        // of all: sums that a thread reads and writes in its caches
+constexpr double kGradientTransform[] = {2, 2.5, 10};
 constexpr double kTransform[] = {2, 2.5, 3.1};  // multiply-adds a transformed number and axis, for tiles of 2, 4, 6
 
 double real(Index i) {
@@ -98,6 +101,20 @@ double winograd_seconds(const Conv& s, const Plan& p, const Table& t, int cores)
   return seconds;
 }
 
+double winograd_gradient_seconds(const Conv& s, const Plan& p, const Table& t, int cores) {
+  const Costs c = costs_of(t.isa);
+  const GradTiling& g = p.gradient;
+  const double elements = real(g.x.frequencies * g.x.tiles), part = share(p.split.tasks, cores);
+  const double co = real(ceil_divide(s.co, t.lanes) * t.lanes), axes = s.kh == 1 || s.kw == 1 ? 1 : 2;
+  const double starts = kGradientStart * real(g.x.frequencies * g.x.rounds);
+  const double products = (elements + starts) * real(s.ci) * co * (s.co <= t.lanes ? c.narrow : 1);
+  const double v = real(g.x.v_tile) * (g.fused ? part : real(g.groups)), dy = co * part * real(g.splits);
+  const double transforms = kGradientTransform[std::max(g.x.tile_h, g.x.tile_w) / 2 - 1] * axes * elements * (v + dy) +
+                            axes * part * real(g.x.frequencies) * real(s.ci) * co;
+  return 2 * (part * products + transforms) / c.flops + kShared * real(g.groups * (g.fused ? 1 : g.x.rounds)) +
+         (g.at_once ? 0 : 8 * real(g.x.rounds) * real(g.sums_floats * g.groups) / kSums);
+}
+
 }  // namespace
 
 double operations(const Conv& s) {
@@ -110,6 +127,8 @@ double packing_seconds(const Plan& p) {
 }
 
 double expected_seconds(const Conv& s, Pass pass, const Plan& p, const Table& t, int cores) {
+  if (pass == Pass::grad_weight && p.algorithm >= Algorithm::winograd)
+    return kCall + winograd_gradient_seconds(s, p, t, cores) + map_seconds(s);
   const double work = p.packing == Packing::winograd ? winograd_seconds(p.turns ? turned(s).s : s, p, t, cores)
                                                      : plain_seconds(s, pass, p, t, cores);
   return kCall + work + map_seconds(s);

@@ -87,6 +87,30 @@ using WinogradInput = void(const Conv&, const Tiling&, Index round, const float*
 using WinogradOutput = void(const Conv&, const Tiling&, const Epilogue&, Index round, const float* v,
                             const float* weights, float* y, float* scratch, Index begin, Index end);
 
+// How Winograd's weight gradient is cut. What one core writes another reads slowly, so each thread transforms all of x
+// itself, a round of tiles after the other, and of dy the panel that it works on. Made by winograd_gradient_plan.cpp.
+struct GradTiling {
+  Tiling x;                             // its tiles, rounds and panels of output channels; v is transformed x
+  bool fused;                           // a task takes a chunk's rounds, all panels, with sums of the chunk's own
+  Index chunks;                         // near-equal shares of the rounds; 1, if not fused
+  Index groups, splits;                 // else: of the panels, one after the other; a task is one split of a panel
+  bool at_once;                         // one round: a task makes dw of its sums, which stay in its scratch
+  Index g_tile, g_frequency, g_floats;  // steps in transformed dy, (frequencies, tiles, output channels of a panel)
+  Index blocks;                         // of input channels
+  Index sums_block, sums_floats;        // sums of a block, (frequencies, input channels, kPanel); of a chunk or group
+  Index strip_floats, scratch_floats;
+};
+
+// One panel of dy to its transform. Range: tiles of the round.
+using WinogradGradient = void(const Conv&, const GradTiling&, Index panel, Index round, const float* dy, float* g,
+                              float* scratch, Index begin, Index end);
+// The panel's sums = v' g, or added to those of the rounds before; dw where at_once. Range: blocks.
+using WinogradGradSums = void(const Conv&, const GradTiling&, Index panel, Index round, bool add, const float* v,
+                              const float* g, float* sums, float* dw, Index begin, Index end);
+// dw of the panel, from its sums in all chunks. Range: blocks.
+using WinogradGradWeight = void(const Conv&, const GradTiling&, Index panel, const float* sums, float* dw, Index begin,
+                                Index end);
+
 // Range: rows of y: (image, od, oh), and for channels_first (image, channel, od, oh). indices may be null.
 using MaxPoolForward = void(const Pool&, const float* x, float* y, std::int32_t* indices, float* scratch, Index begin,
                             Index end);

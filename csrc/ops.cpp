@@ -125,6 +125,59 @@ void convolve(const Conv& conv, Pass pass, Choice choice, const float* from, con
   run(s, p, pass, t, from, weights, raw, e, to);
 }
 
+void run_winograd_gradient(const Conv& s, const GradTiling& g, const Table& t, const float* x, const float* dy,
+                           float* dw) {
+  const Index panel_floats = g.blocks * g.sums_block;
+  float* const sums = scratch(Scratch::shared, g.chunks * g.sums_floats);
+  const auto in_parallel = [&](Index tasks, const auto& body) {
+    parallel_for(tasks, 1, [&](Index begin, Index end) {
+      const FlushSubnormals flush;
+      float* const own = scratch(Scratch::task, g.scratch_floats);
+      float* const v = scratch(Scratch::tiles, g.x.v_floats);
+      for (Index task = begin; task < end; ++task) body(task, v, own, own + g.strip_floats);
+    });
+  };
+  const auto tiles_of = [&g](Index round) {
+    return g.x.tiles * (round + 1) / g.x.rounds - g.x.tiles * round / g.x.rounds;
+  };
+  const auto weights = [&](Index panels, Index first) {
+    in_parallel(panels * g.blocks, [&](Index task, float*, float*, float*) {
+      const Index panel = task / g.blocks, block = task % g.blocks;
+      t.conv_winograd_grad_weight(s, g, first + panel, sums + panel * panel_floats, dw, block, block + 1);
+    });
+  };
+  if (g.fused) {
+    in_parallel(g.chunks, [&](Index chunk, float* v, float* own, float* gradient) {
+      const Index first = g.x.rounds * chunk / g.chunks, last = g.x.rounds * (chunk + 1) / g.chunks;
+      for (Index round = first; round < last; ++round) {
+        t.conv_winograd_input(s, g.x, round, x, v, own, 0, tiles_of(round));
+        for (Index p = 0; p < g.x.panels; ++p) {
+          t.conv_winograd_gradient(s, g, p, round, dy, gradient, own, 0, tiles_of(round));
+          t.conv_winograd_grad_sums(s, g, p, round, round > first, v, gradient,
+                                    sums + chunk * g.sums_floats + p * panel_floats, dw, 0, g.blocks);
+        }
+      }
+    });
+    return weights(g.x.panels, 0);
+  }
+  for (Index group = 0; group < g.groups; ++group) {
+    const Index first = g.x.panels * group / g.groups, panels = g.x.panels * (group + 1) / g.groups - first;
+    for (Index round = 0; round < g.x.rounds; ++round) {
+      const std::uint64_t number = ++rounds;
+      in_parallel(panels * g.splits, [&](Index task, float* v, float* own, float* gradient) {
+        if (transformed != number) t.conv_winograd_input(s, g.x, round, x, v, own, 0, tiles_of(round));
+        transformed = number;
+        const Index panel = task / g.splits, split = task % g.splits;
+        t.conv_winograd_gradient(s, g, first + panel, round, dy, gradient, own, 0, tiles_of(round));
+        t.conv_winograd_grad_sums(s, g, first + panel, round, round > 0, v, gradient,
+                                  g.at_once ? own : sums + panel * panel_floats, dw, g.blocks * split / g.splits,
+                                  g.blocks * (split + 1) / g.splits);
+      });
+    }
+    if (!g.at_once) weights(panels, first);
+  }
+}
+
 bool same_layout(const PackedWeights& packed, const Conv& s, const Plan& p) {
   const Conv& o = packed.s;
   return s.kd == o.kd && s.kh == o.kh && s.kw == o.kw && s.ci == o.ci && s.co == o.co && s.groups == o.groups &&
@@ -164,6 +217,7 @@ void conv_grad_weight(const Conv& conv, Choice choice, const float* x, const flo
   const Table& t = table();
   const Conv s = simplified(conv);
   const Plan p = plan_conv(s, Pass::grad_weight, choice, t);
+  if (p.algorithm >= Algorithm::winograd) return run_winograd_gradient(s, p.gradient, t, x, dy, dw);
   const bool in_place = p.split.chunks == 1 && is_contiguous(s);
   float* sums = in_place ? dw : scratch(Scratch::shared, p.split.shared_floats);
   ConvGradWeight* const run = p.algorithm == Algorithm::im2col ? t.conv_im2col_grad_weight

@@ -218,7 +218,22 @@ Index tile_of(Algorithm algorithm) {
   return 2 * (static_cast<Index>(algorithm) - static_cast<Index>(Algorithm::winograd));
 }
 
+Plan plan_winograd_gradient(const Conv& s, Algorithm algorithm, const Table& t) {
+  Plan p{};
+  p.algorithm = algorithm;
+  p.gradient = tile_winograd_gradient(s, tile_of(algorithm), t);
+  const GradTiling& g = p.gradient;
+  p.tiling = g.x;
+  p.split.chunks = g.chunks;
+  p.split.tasks = g.fused ? g.chunks : ceil_divide(g.x.panels, g.groups) * g.splits;
+  p.split.shared_floats = g.chunks * g.sums_floats;
+  p.split.scratch_floats = g.scratch_floats + g.x.v_floats;
+  p.reason = "fewer multiplications outweigh the transforms";
+  return p;
+}
+
 Plan plan_winograd(const Conv& conv, Pass pass, Algorithm algorithm, bool packed, const Table& t) {
+  if (pass == Pass::grad_weight) return plan_winograd_gradient(conv, algorithm, t);
   const Conv s = pass == Pass::forward ? conv : turned(conv).s;
   Plan p{};
   p.algorithm = algorithm;
@@ -284,7 +299,8 @@ Plan fastest(const Conv& s, Pass pass, Choice choice, const Table& t) {
   const bool strict = choice.accuracy == Accuracy::strict;
   const Accuracy accuracy = any && strict ? Accuracy::standard : choice.accuracy;  // named, so not automatic's choice
   const auto seconds_of = [&](const Plan& p) {
-    return expected_seconds(s, pass, p, t, kChoiceCores) + (choice.packed ? 0 : packing_seconds(p));
+    return expected_seconds(s, pass, p, t, kChoiceCores) +
+           (choice.packed || pass == Pass::grad_weight ? 0 : packing_seconds(p));
   };
   Plan best{};
   double least = std::numeric_limits<double>::infinity();
@@ -333,8 +349,10 @@ const char* name_of(Algorithm algorithm) {
 const char* refusal(const Conv& s, Pass pass, Algorithm algorithm, const Table& t) {
   const Algorithm a = algorithm == Algorithm::winograd ? Algorithm::winograd_2x2 : algorithm;
   if (a >= Algorithm::winograd) {
-    if (pass == Pass::grad_weight) return "it has no weight gradient in this version";
-    if (const char* why = winograd_refusal(pass == Pass::forward ? s : turned(s).s, tile_of(a))) return why;
+    const Conv& turn = pass == Pass::grad_input ? turned(s).s : s;
+    if (const char* why = winograd_refusal(turn, tile_of(a))) return why;
+    if (pass == Pass::grad_weight && !winograd_gradient_fits(s, tile_of(a)))
+      return "its sums for a few output channels exceed the workspace";
   }
   if (a == Algorithm::direct || plan_by(s, pass, a, false, t).split.scratch_floats <= workspace_floats())
     return nullptr;
@@ -344,8 +362,9 @@ const char* refusal(const Conv& s, Pass pass, Algorithm algorithm, const Table& 
 
 bool admitted(const Conv& s, Pass pass, Accuracy accuracy, Algorithm algorithm) {
   if (algorithm < Algorithm::winograd || accuracy == Accuracy::fast) return true;
-  return accuracy == Accuracy::standard &&
-         winograd_is_accurate(pass == Pass::grad_input ? turned(s).s : s, tile_of(algorithm));
+  if (accuracy == Accuracy::strict) return false;
+  if (pass == Pass::grad_weight) return winograd_gradient_is_accurate(s, tile_of(algorithm));
+  return winograd_is_accurate(pass == Pass::grad_input ? turned(s).s : s, tile_of(algorithm));
 }
 
 Plan plan_conv(const Conv& s, Pass pass, Choice choice, const Table& t) {

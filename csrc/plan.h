@@ -32,10 +32,11 @@ struct Plan {
   bool depthwise;       // direct, by the depthwise kernels
   bool grouped;         // direct, several groups a vector; grad_input at stride 1
   Packing packing;
-  bool turns;          // Winograd's grad_input: the forward pass of turned()
-  Tiling tiling;       // Winograd's; of split it fills in tasks, shared_floats and scratch_floats
-  Split split;         // shared_floats of equal packing, taps and channels: packed weights may be exchanged
-  const char* reason;  // why this algorithm
+  bool turns;           // Winograd's grad_input: the forward pass of turned()
+  Tiling tiling;        // Winograd's; of split it fills in tasks, shared_floats and scratch_floats
+  GradTiling gradient;  // of Winograd's weight gradient
+  Split split;          // shared_floats of equal packing, taps and channels: packed weights may be exchanged
+  const char* reason;   // why this algorithm
 };
 
 // The same convolution with fewer dimensions: (l, 1) becomes (1, l), a pointwise convolution one row.

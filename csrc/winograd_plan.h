@@ -25,6 +25,11 @@ Index winograd_workspace(const Tiling&);
 // will be, once, and stay so for any batch and size of x.
 Tiling tile_winograd(const Conv& s, Index tile, bool packed, const Table&);
 
+// The same for the weight gradient, which transforms x as the forward pass does.
+bool winograd_gradient_fits(const Conv& s, Index tile);
+bool winograd_gradient_is_accurate(const Conv& s, Index tile);
+GradTiling tile_winograd_gradient(const Conv& s, Index tile, const Table&);
+
 // Tasks of one round's output.
 Index output_tasks(const Tiling&);
 

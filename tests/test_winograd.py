@@ -10,7 +10,7 @@ from cases import CASES, Case
 from close import Fenced, assert_within, bound, fenced_copy
 from engines import NATIVE
 from exact import exact
-from winograd_mass import winograd, winograd_terms
+from winograd_mass import winograd, winograd_gradient, winograd_gradient_terms, winograd_terms
 
 ALGORITHMS = {"winograd-2x2": 2, "winograd-4x4": 4, "winograd-6x6": 6}
 
@@ -61,12 +61,17 @@ def on_channels(case, b):
 @pytest.mark.parametrize("case", TESTED, ids=str)
 def test_the_transforms_are_exact(case, rng):
     """What the bounds below come from, in float64: the matrices give a convolution."""
-    x, w, *_ = case.arrays(rng)
+    x, w, _, dy = case.arrays(rng)
     want, _ = exact(tapwise.conv, x, w, **case.geometry)
     for algorithm in possible(case):
         tile = ALGORITHMS[algorithm]
         got, mass = (winograd(case, x, w, tile, mass=mass) for mass in (False, True))
         assert_within(got, want, mass, winograd_terms(case, tile), label=algorithm)
+    want, _ = exact(tapwise.conv_grad_weight, x, dy, case.w_shape, **case.geometry)
+    for algorithm in possible(case, "grad_weight"):
+        tile = ALGORITHMS[algorithm]
+        got, mass = (winograd_gradient(case, x, dy, tile, mass=mass) for mass in (False, True))
+        assert_within(got, want, mass, winograd_gradient_terms(case, tile), label=algorithm)
 
 
 @every_case
@@ -113,6 +118,34 @@ def test_grad_input(case, native, rng):
         out.assert_intact(algorithm)
         mass = winograd(back, dy, w_back, tile, mass=True)
         assert_within(out.array, want, mass, winograd_terms(back, tile), label=algorithm)
+
+
+# How the sums of a weight gradient are cut: see csrc/winograd_gradient_plan.cpp.
+SUMS = [
+    Case("chunks of rounds, each a thread's own", (3, 61, 37, 33), (3, 3), 34, padding=1),
+    Case("dw made at once, of output channels in two groups", (1, 44, 43, 16), (3, 3), 1024, padding=1),
+    Case("several rounds", (1, 40, 44, 512), (3, 3), 16, padding=1),
+    Case("several rounds of several groups", (2, 57, 58, 250), (3, 3), 250, padding=1),
+]
+
+
+@pytest.mark.parametrize("case", [*TESTED, *SUMS], ids=str)
+@pytest.mark.parametrize("native", NATIVE, ids=str)
+def test_grad_weight(case, native, rng):
+    x, _, _, dy = case.arrays(rng)
+    want, _ = exact(tapwise.conv_grad_weight, x, dy, case.w_shape, **case.geometry)
+    for algorithm in possible(case, "grad_weight"):
+        tile = ALGORITHMS[algorithm]
+        mass = winograd_gradient(case, x, dy, tile, mass=True)
+        fenced = [fenced_copy(a, offset) for offset, a in enumerate((x, dy), 1)]
+        out = Fenced(case.w_shape, offset=3)
+        with native.use():
+            tapwise.conv_grad_weight(*fenced, case.w_shape, algorithm=algorithm, out=out.array, **case.geometry)
+            out.assert_intact(algorithm)
+            with tapwise.threads.set(3):
+                again = tapwise.conv_grad_weight(x, dy, case.w_shape, algorithm=algorithm, **case.geometry)
+        np.testing.assert_array_equal(out.array, again, err_msg=f"{algorithm}, on 3 threads")
+        assert_within(out.array, want, mass, winograd_gradient_terms(case, tile), label=algorithm)
 
 
 SOME = ("more tiles than a block", "several panels of output channels", "5x5", "3x1", "1-D, long")
@@ -216,6 +249,27 @@ def test_rms_error_that_default_admits(native, k, ci, rng):
 
 
 @pytest.mark.parametrize("native", NATIVE, ids=str)
+@pytest.mark.parametrize("n, size", [(1, 4), (1, 8), (1, 14), (4, 28), (3, 52)])
+@pytest.mark.parametrize("k", [(3, 3), (5, 5), (1, 3), (5, 1)], ids=str)
+def test_rms_error_of_weight_gradients_that_default_admits(native, k, n, size, rng):
+    """The same for sums over 16 pixels to 8,112; the fewer, the better is the sum that it is compared with."""
+    case = Case("", (n, size, size, 8), k, 8, padding=tuple((taps // 2, taps // 2) for taps in k))
+    x, _, _, dy = case.arrays(rng)
+    x = np.maximum(x, 0)
+    pads = [(0, 0), *case.pads, (0, 0)]
+    windows = np.lib.stride_tricks.sliding_window_view(np.pad(x, pads), k, (1, 2))
+    rows = windows.reshape(n * size * size, -1)
+    want = rows.T.astype(np.float64) @ dy.reshape(-1, 8).astype(np.float64)
+    plain = np.sqrt(np.mean((left_to_right(rows.T, dy.reshape(-1, 8)) - want) ** 2))
+    with native.use():
+        candidates = tapwise.plan(case.x_shape, case.w_shape, direction="grad_weight", **case.geometry).candidates
+        for algorithm in (c.algorithm for c in candidates if c.algorithm in ALGORITHMS and not c.refused):
+            dw = tapwise.conv_grad_weight(x, dy, case.w_shape, algorithm=algorithm, **case.geometry)
+            got = dw.transpose(2, 0, 1, 3).reshape(want.shape)
+            assert np.sqrt(np.mean((got - want) ** 2)) <= 4 * plain, algorithm
+
+
+@pytest.mark.parametrize("native", NATIVE, ids=str)
 def test_accuracy_decides_what_auto_may_choose(native):
     """strict sums products as they stand; the 6x6 tiles, whose error is larger, are for fast alone."""
     shapes = {(n, size, size, c) for n in (1, 16) for size in (7, 28, 112) for c in (3, 64, 512)}
@@ -245,7 +299,7 @@ def test_accuracy_decides_what_auto_may_choose(native):
         ((1, 8, 8, 4), (3, 5, 4, 4), {}, "3 or 5 taps"),
         ((1, 8, 8, 8, 4), (3, 3, 3, 4, 4), {}, "one or two spatial dimensions"),
         ((1, 8, 8, 4), (5, 5, 4, 4), {"algorithm": "winograd-4x4"}, "tiles of 2 outputs alone"),
-        ((1, 8, 8, 4), (3, 3, 4, 4), {"direction": "grad_weight"}, "no weight gradient"),
+        ((1, 8, 8, 8200), (3, 3, 8200, 4), {"direction": "grad_weight"}, "exceed the workspace"),
     ],
 )
 def test_refuses_with_a_reason(x_shape, w_shape, options, why):

@@ -71,6 +71,39 @@ def winograd(case, x, w, tile, *, mass=False):
     return np.moveaxis(y, -1, 1) if case.data_format == "channels_first" else y
 
 
+def winograd_gradient(case, x, dy, tile, *, mass=False):
+    """conv_grad_weight(x, dy) of a case by F(taps, tile) on each axis that has taps: a tile of dy is its filter."""
+    shape = (*case.k, case.ci, case.co) if case.data_format == "channels_last" else (case.co, case.ci, *case.k)
+    x, w, before = in_two_dimensions(case, x.astype(np.float64), np.empty(shape))
+    dy = dy.astype(np.float64) if case.data_format == "channels_last" else np.moveaxis(dy.astype(np.float64), 1, -1)
+    dy = dy if len(case.k) == 2 else dy[:, None]
+    steps = [1 if taps == 1 else tile for taps in w.shape[:2]]
+    (ah, gh, bh), (aw, gw, bw) = (matrices(taps, step) for taps, step in zip(w.shape[:2], steps, strict=True))
+    if mass:
+        x, dy, ah, gh, bh, aw, gw, bw = (np.abs(a) for a in (x, dy, ah, gh, bh, aw, gw, bw))
+    for axis, b, step, pad in zip((1, 2), (bh, bw), steps, before, strict=True):
+        count = -(-dy.shape[axis] // step)
+        x = pad_or_crop(x, axis, pad, (count - 1) * step + len(b))
+        dy = pad_or_crop(dy, axis, 0, count * step)
+    windows = np.lib.stride_tricks.sliding_window_view(x, (len(bh), len(bw)), (1, 2))[:, :: steps[0], :: steps[1]]
+    n, rows, cols = windows.shape[:3]
+    tiles = dy.reshape(n, rows, steps[0], cols, steps[1], case.co)
+    v = np.einsum("ai,bj,nrkcij->abnrkc", bh, bw, windows, optimize=True)
+    g = np.einsum("ai,bj,nrikjo->abnrko", gh, gw, tiles, optimize=True)
+    m = np.einsum("abnrkc,abnrko->abco", v, g, optimize=True)
+    dw = np.einsum("ia,jb,abco->ijco", ah, aw, m, optimize=True)
+    dw = dw if len(case.k) == 2 else dw[0]
+    return dw if case.data_format == "channels_last" else np.moveaxis(dw, (-1, -2), (0, 1))
+
+
+def winograd_gradient_terms(case, tile):
+    """Roundings on the way to a weight's gradient: the tiles' sum, and the transforms of x, dy and dw."""
+    outputs = (1, *case.outputs)[-len(case.k) :]
+    tiles = case.x[0] * np.prod([-(-o // (1 if k == 1 else tile)) for o, k in zip(outputs, case.k, strict=True)])
+    points = sum(1 if taps == 1 else tile + taps - 1 for taps in case.k)
+    return int(tiles) + 3 * points + 6
+
+
 def winograd_terms(case, tile):
     """Roundings on the way from x and w to an output: the sum over channels, the transforms of x, w and y."""
     points = sum(1 if taps == 1 else tile + taps - 1 for taps in case.k)

@@ -138,7 +138,7 @@ py::dict plan(const Geometry& g, const std::string& direction, const std::string
   d["depthwise"] = p.depthwise;
   d["tile"] = py::make_tuple(p.depthwise ? Index{4} : t.tile_pixels, t.panel);
   const Tiling& tiling = p.tiling;
-  const bool winograd = p.packing == Packing::winograd;
+  const bool winograd = p.algorithm >= Algorithm::winograd;
   const Index columns =
       winograd && tiling.blocks > 0 ? tiling.tile_w * (tiling.tiles / tiling.blocks / tiling.rounds) : 0;
   d["block"] = winograd ? py::make_tuple(tiling.tile_h, columns, tiling.task_panels)

@@ -51,6 +51,7 @@ std::vector<Geometry> named_geometries() {
       {"1x5", 1, 3, 9, 1, {1, 4, 17}, {1, 1, 5}, {0, 0, 2}, {0, 0, 2}},
       {"padded beyond a tile", 1, 3, 4, 1, {1, 5, 6}, {1, 3, 3}, {0, 7, 9}, {0, 8, 10}},
       {"blocks enough to prefetch", 1, 3, 17, 1, {1, 47, 81}, {1, 3, 3}, {0, 1, 1}, {0, 1, 1}},
+      {"tiles enough for chunks of sums", 2, 20, 20, 1, {1, 60, 60}, {1, 3, 3}, {0, 1, 1}, {0, 1, 1}},
       {"stem 7x7 stride 2", 1, 3, 18, 1, {1, 23, 25}, {1, 7, 7}, {0, 3, 3}, {0, 3, 3}, {1, 2, 2}},
       {"15x15", 1, 2, 3, 1, {1, 17, 19}, {1, 15, 15}, {0, 7, 7}, {0, 7, 7}},
       {"(1, l)", 2, 5, 6, 1, {1, 1, 37}, {1, 1, 7}, {0, 0, 3}, {0, 0, 3}},
@@ -304,6 +305,7 @@ void check_winograd(const Options& options, const Geometry& g, Layout layout, Va
     const auto y = want_after(e, winograd_sums(s, tile, x, w, sums.y), false, p.s.co, last ? 1 : s.oh * s.ow);
     const auto dx = want_after(e_in, winograd_sums(back.s, tile, dy, w + back.w_offset, sums.dx), false, p.s.ci,
                                last ? 1 : s.ih * s.iw);
+    const auto dw = want_weights(p, winograd_gradient_sums(s, tile, x, dy, p.w_first, sums.dw), false);
     for_each_level(options, [&](const Table& t) {
       const std::string what = std::string(t.isa) + " conv " + name_of(algorithm) + " of " + g.name +
                                (last ? "" : ", channels first") + ", " + name_of(values) + ": ";
@@ -315,6 +317,10 @@ void check_winograd(const Options& options, const Geometry& g, Layout layout, Va
                  [&](float* to) { conv_forward(p.s, {algorithm}, x, w, e, to); });
       check_call(what + "grad_input", dx, used(Pass::grad_input),
                  [&](float* to) { conv_grad_input(p.s, {algorithm}, dy, w, e_in, to); });
+      const Plan plan = plan_conv(s, Pass::grad_weight, {algorithm}, t);
+      const GradTiling& cut = plan.gradient;
+      check_call(what + "grad_weight", dw, {plan.split.shared_floats, cut.scratch_floats, cut.x.v_floats},
+                 [&](float* to) { conv_grad_weight(p.s, {algorithm}, x, dy, to + p.w_first); });
     });
   }
 }

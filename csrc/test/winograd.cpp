@@ -49,6 +49,21 @@ std::vector<double> sandwich(const std::vector<double>& left, const std::vector<
   return result;
 }
 
+// |B' d B| of one channel of x, for the tile whose first output is (h, v).
+std::vector<double> transformed_input(const Conv& s, const Line& lh, const Line& lw, Index n, Index h, Index v, Index c,
+                                      const float* x) {
+  const bool last = s.layout == Layout::channels_last;
+  std::vector<double> d(lh.size * lw.size);
+  for (Index i = 0; i < std::ssize(d); ++i) {
+    const Index row = h + i / lw.size - s.pt, column = v + i % lw.size - s.pl;
+    if (row < 0 || row >= s.ih || column < 0 || column >= s.iw) continue;
+    const Index at =
+        last ? ((n * s.ih + row) * s.iw + column) * s.ci + c : ((n * s.ci + c) * s.ih + row) * s.iw + column;
+    d[i] = std::fabs(double{x[at]});
+  }
+  return sandwich(lh.b, d, lw.b, lh.size, lw.size);
+}
+
 // What flushing a subnormal number costs, as a mass.
 constexpr double kFlushed = kTiny / kEpsilon;
 
@@ -71,17 +86,7 @@ std::vector<Sum> winograd_sums(const Conv& s, Index tile, const float* x, const 
     for (Index h = 0; h < s.oh; h += lh.outputs)
       for (Index v = 0; v < s.ow; v += lw.outputs) {
         std::vector<std::vector<double>> inputs;
-        for (Index c = 0; c < s.ci; ++c) {
-          std::vector<double> d(size);
-          for (Index i = 0; i < size; ++i) {
-            const Index row = h + i / lw.size - s.pt, column = v + i % lw.size - s.pl;
-            if (row < 0 || row >= s.ih || column < 0 || column >= s.iw) continue;
-            const Index at =
-                last ? ((n * s.ih + row) * s.iw + column) * s.ci + c : ((n * s.ci + c) * s.ih + row) * s.iw + column;
-            d[i] = std::fabs(double{x[at]});
-          }
-          inputs.push_back(sandwich(lh.b, d, lw.b, lh.size, lw.size));
-        }
+        for (Index c = 0; c < s.ci; ++c) inputs.push_back(transformed_input(s, lh, lw, n, h, v, c, x));
         for (Index o = 0; o < s.co; ++o) {
           std::vector<double> m(size, kFlushed);
           for (Index c = 0; c < s.ci; ++c)
@@ -95,6 +100,44 @@ std::vector<Sum> winograd_sums(const Conv& s, Index tile, const float* x, const 
             }
         }
       }
+  return sums;
+}
+
+std::vector<Sum> winograd_gradient_sums(const Conv& s, Index tile, const float* x, const float* dy, Index first,
+                                        std::vector<Sum> sums) {
+  const Line lh(s.kh, s.kh == 1 ? 1 : tile), lw(s.kw, s.kw == 1 ? 1 : tile);
+  const bool last = s.layout == Layout::channels_last;
+  const Index size = lh.size * lw.size;
+  std::vector<std::vector<double>> m(s.ci * s.co, std::vector<double>(size));
+  Index tiles = 0;
+  for (Index n = 0; n < s.n; ++n)
+    for (Index h = 0; h < s.oh; h += lh.taps)
+      for (Index v = 0; v < s.ow; v += lw.taps, ++tiles) {
+        std::vector<std::vector<double>> inputs;
+        for (Index c = 0; c < s.ci; ++c) inputs.push_back(transformed_input(s, lh, lw, n, h, v, c, x));
+        for (Index o = 0; o < s.co; ++o) {
+          std::vector<double> d(lh.taps * lw.taps);
+          for (Index i = 0; i < std::ssize(d); ++i) {
+            const Index row = h + i / lw.taps, column = v + i % lw.taps;
+            if (row >= s.oh || column >= s.ow) continue;
+            d[i] = std::fabs(double{dy[last ? ((n * s.oh + row) * s.ow + column) * s.co + o
+                                            : ((n * s.co + o) * s.oh + row) * s.ow + column]});
+          }
+          const std::vector<double> g = sandwich(lh.g, d, lw.g, lh.taps, lw.taps);
+          for (Index c = 0; c < s.ci; ++c)
+            for (Index i = 0; i < size; ++i)
+              m[c * s.co + o][i] += kFlushed + (inputs[c][i] + kFlushed) * (g[i] + kFlushed);
+        }
+      }
+  for (Index c = 0; c < s.ci; ++c)
+    for (Index o = 0; o < s.co; ++o) {
+      const std::vector<double> dw = sandwich(lh.a, m[c * s.co + o], lw.a, lh.size, lw.size);
+      for (Index i = 0; i < s.kh; ++i)
+        for (Index j = 0; j < s.kw; ++j) {
+          Sum& sum = sums[first + i * s.w_h + j * s.w_w + c * s.w_ci + o * s.w_co];
+          sum.mass = dw[i * s.kw + j], sum.terms = tiles + 3 * (lh.size + lw.size) + 6;
+        }
+    }
   return sums;
 }
 
