@@ -13,6 +13,18 @@
 namespace tapwise::ISA {
 namespace {
 
+// The rows of a run at once where their results, too, are pixels at one distance, else (always, with apart) one by one.
+template <class Put, class Visit>
+TAPWISE_INLINE void for_each_joined(Run run, bool apart, const Put& put, const Panel& panel, Index h, Index w,
+                                    Index w_step, const Visit& visit) {
+  const Store first = put(panel, h, w, w_step);
+  if (run.rows == 1) return visit(run, first);
+  if (!apart && put(panel, h + 1, w, w_step).y == first.y + run.pixels * first.y_pixel) return visit(run, first);
+  const Index rows = run.rows;
+  run.rows = 1;
+  for (Index row = 0; row < rows; ++row, run.a += run.a_row) visit(run, put(panel, h + row, w, w_step));
+}
+
 struct Direct {
   static constexpr bool kDepthwise = false;
 
@@ -21,11 +33,12 @@ struct Direct {
                     const Put& put) {
     for (Index p = task.panel0; p < task.panel1; ++p) {
       const Panel panel = panel_at(s, false, p);
-      for_each_run(s, task.block, from, s.from_channels, true, !task.dot, c,
-                   [&](Run run, Index h, Index w, Index w_step) {
-                     run.a += panel.from_channel - from.channel;
-                     sum_run(s, task, run, weights.packed, p, put(panel, h, w, w_step));
-                   });
+      for_each_run<kJoinsRows>(
+          s, task.block, from, s.from_channels, true, !task.dot, c, [&](Run run, Index h, Index w, Index w_step) {
+            run.a += panel.from_channel - from.channel;
+            for_each_joined(run, task.dot, put, panel, h, w, w_step,
+                            [&](const Run& r, const Store& to) { sum_run(s, task, r, weights.packed, p, to); });
+          });
     }
   }
 };

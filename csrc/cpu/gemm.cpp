@@ -39,9 +39,18 @@ struct Rows {
   }
 };
 
+// Rows anywhere, a pointer each: as many as a small tile has.
+template <int M>
+struct ScatteredRows {
+  const float* base[M];
+
+  TAPWISE_INLINE float at(int row, Index, int k) const { return base[row][k]; }
+  TAPWISE_INLINE void advance(int k) { TAPWISE_UNROLL for (const float*& b : base) b += k; }
+};
+
 // Adds channel k of the pixels [kFirst, kLast) of a tile.
-template <int kFirst, int kLast, int M, int V>
-TAPWISE_INLINE void multiply(Vec (&sum)[M][V], const Rows<M>& rows, Index stride, int k, const float* panel) {
+template <int kFirst, int kLast, int M, int V, class AnyRows>
+TAPWISE_INLINE void multiply(Vec (&sum)[M][V], const AnyRows& rows, Index stride, int k, const float* panel) {
   Vec w[V];
   TAPWISE_UNROLL for (int v = 0; v < V; ++v) w[v] = load(panel + k * kPanel + v * kLanes);
   TAPWISE_UNROLL for (int i = kFirst; i < kLast; ++i) {
@@ -50,11 +59,10 @@ TAPWISE_INLINE void multiply(Vec (&sum)[M][V], const Rows<M>& rows, Index stride
   }
 }
 
-template <int kFirst, int kLast, int M, int V>
-TAPWISE_INLINE void add_segment(Vec (&sum)[M][V], const float* a, Index stride, const float* b, Index k) {
+// next: where the next tile will read.
+template <int kFirst, int kLast, int M, int V, class AnyRows>
+TAPWISE_INLINE void add_rows(Vec (&sum)[M][V], AnyRows rows, Index stride, const float* next, const float* b, Index k) {
   constexpr Index kAhead = M > 8 ? 2 : 1;  // lines that M pixels of two channels come to, or one more
-  Rows<M> rows(a, stride);
-  const float* next = a + M * stride;  // where the next tile will read
   for (; k >= 2; k -= 2, b += 2 * kPanel, next += kAhead * kLine) {
     multiply<kFirst, kLast>(sum, rows, stride, 0, b);
     __builtin_prefetch(next);
@@ -63,6 +71,11 @@ TAPWISE_INLINE void add_segment(Vec (&sum)[M][V], const float* a, Index stride, 
     rows.advance(2);
   }
   if (k) multiply<kFirst, kLast>(sum, rows, stride, 0, b);
+}
+
+template <int kFirst, int kLast, int M, int V>
+TAPWISE_INLINE void add_segment(Vec (&sum)[M][V], const float* a, Index stride, const float* b, Index k) {
+  add_rows<kFirst, kLast>(sum, Rows<M>(a, stride), stride, a + M * stride, b, k);
 }
 
 template <int M, int V, bool kResidual, bool kRelu>
@@ -99,6 +112,22 @@ void gemm_tile(const Run& run, Index first, const float* panel, const Store& to)
   for (Index s = 0; s < run.segment_count; ++s) {
     const Segment& segment = run.segments[s];
     add_segment<0, M>(sum, run.a + first * run.a_pixel + segment.a, run.a_pixel, panel + segment.b * kPanel, segment.k);
+  }
+  store_tile(sum, to, first);
+}
+
+// A tile of pixels [first, first + M) of all rows of a run, one row behind the other.
+template <int M, int V>
+void gemm_joined_tile(const Run& run, Index first, const float* panel, const Store& to) {
+  const auto place = [&](Index pixel) { return pixel / run.pixels * run.a_row + pixel % run.pixels * run.a_pixel; };
+  Index at[M];
+  TAPWISE_UNROLL for (int i = 0; i < M; ++i) at[i] = place(first + i);
+  Vec sum[M][V] = {};
+  for (Index s = 0; s < run.segment_count; ++s) {
+    const Segment& segment = run.segments[s];
+    ScatteredRows<M> rows;
+    TAPWISE_UNROLL for (int i = 0; i < M; ++i) rows.base[i] = run.a + at[i] + segment.a;
+    add_rows<0, M>(sum, rows, 0, rows.base[M - 1] + run.a_pixel, panel + segment.b * kPanel, segment.k);
   }
   store_tile(sum, to, first);
 }
@@ -244,6 +273,17 @@ TAPWISE_INLINE void split_evenly(Index total, int largest, const Visit& visit) {
   }
 }
 
+void gemm_joined_run(const Run& run, const float* panel, const Store& to) {
+  split_evenly(run.pixels * run.rows, kTilePixels, [&](Index first, int pixels) {
+    with_constant<kTilePixels>(pixels, [&]<int M>() {
+      if (to.channels > kLanes)
+        gemm_joined_tile<M, 2>(run, first, panel, to);
+      else
+        gemm_joined_tile<M, 1>(run, first, panel, to);
+    });
+  });
+}
+
 }  // namespace
 
 void gemm_run(const Run& run, const float* panel, const Store& to) {
@@ -256,6 +296,8 @@ void gemm_run(const Run& run, const float* panel, const Store& to) {
     });
     return;
   }
+  if constexpr (kJoinsRows)
+    if (run.rows > 1) return gemm_joined_run(run, panel, to);
   split_evenly(run.pixels, kTilePixels, [&](Index first, int pixels) {
     with_constant<kTilePixels>(pixels, [&]<int M>() {
       if (to.channels > kLanes)

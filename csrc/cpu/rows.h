@@ -223,24 +223,32 @@ TAPWISE_INLINE int cut_row(const Axis& axis, const Columns& whole, Index total, 
 }
 
 // Calls visit(run, h, w, w_step) for every run of the block: run.pixels outputs at row h, columns w, w + w_step, ...
-// Rows with the same taps have the same segments, `from.h_step` further on.
-template <class Visit>
+// Rows with the same taps have the same segments, `from.h_step` further on, and with kJoins share a run from the second
+// one on.
+template <bool kJoins = false, class Visit>
 TAPWISE_INLINE void for_each_run(const Sides& s, const Block& block, const Region& from, Index channel_rows, bool merge,
                                  bool edges, const Scratch& c, const Visit& visit) {
   const Index phases = s.transposed ? s.w.stride : 1, step = s.transposed ? 1 : s.w.stride;
   Piece pieces[3];
   int count = 0;
   Index known = 0, known_first = 0, known_last = 0;  // the taps that the pieces are for; none yet
-  for (Index h = block.h0; h < block.h1; ++h) {
+  const auto is_known = [&](Index rows) {
+    return rows == known && rows > 0 && c.rows[0].index == known_first && c.rows[rows - 1].index == known_last;
+  };
+  for (Index h = block.h0, joined = 1; h < block.h1; h += joined) {
     const Index rows = row_taps(s, from, block.d, h, c), base = rows > 0 ? c.rows[0].in : 0;
-    const bool same = count > 0 && phases == 1 && rows == known && rows > 0 && c.rows[0].index == known_first &&
-                      c.rows[rows - 1].index == known_last;
+    const bool same = count > 0 && phases == 1 && is_known(rows);
+    Index row_step = 0;
+    joined = 1;
+    if (kJoins && same && count == 1 && !pieces[0].edge)
+      for (; h + joined < block.h1 && is_known(row_taps(s, from, block.d, h + joined, c)); ++joined)
+        row_step = (c.rows[0].in - base) / joined;
     for (Index r = 0; r < rows; ++r) c.rows[r].in -= base;
     for (Index phase = 0; phase < phases && block.w0 + phase < block.w1; ++phase) {
       const Index w = block.w0 + phase, total = (block.w1 - w + phases - 1) / phases;
       const auto visit_piece = [&](const Piece& p) {
-        visit(Run{from.data + base, step * from.w_step, p.begin, p.end - p.begin, p.pixels, p.edge}, h,
-              w + p.first * phases, phases);
+        visit(Run{from.data + base, step * from.w_step, p.begin, p.end - p.begin, p.pixels, p.edge, joined, row_step},
+              h, w + p.first * phases, phases);
       };
       if (same) {
         for (int i = 0; i < count; ++i) visit_piece(pieces[i]);
@@ -264,7 +272,7 @@ TAPWISE_INLINE void for_each_run(const Sides& s, const Block& block, const Regio
         visit_piece(fill({j, pixels, nullptr, nullptr, false}, c.segments));
       }
     }
-    if (rows > 0) known = rows, known_first = c.rows[0].index, known_last = c.rows[rows - 1].index;
+    if (rows > 0 && !same) known = rows, known_first = c.rows[0].index, known_last = c.rows[rows - 1].index;
     if (rows == 0) count = 0;
   }
 }
