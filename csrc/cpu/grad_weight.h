@@ -19,7 +19,6 @@ TAPWISE_INLINE void clear(float* sums, Index rows, Index row, Index columns) {
 template <class Technique>
 TAPWISE_INLINE void grad_weight(const Conv& conv, const Split& split, const float* x, const float* dy, float* sums,
                                 float* scratch, Index begin, Index end) {
-  constexpr bool depthwise = Technique::kDepthwise;
   const Sides s = forward_sides(conv);
   const bool planes = s.layout == Layout::channels_first;
   const Index units = s.n * s.d.out * split.row_blocks * split.col_blocks;
@@ -27,8 +26,8 @@ TAPWISE_INLINE void grad_weight(const Conv& conv, const Split& split, const floa
   for (Index index = begin; index < end; ++index) {
     const Index chunk = index % split.chunks, panel0 = index / split.chunks * split.task_panels;
     const Task task = {{}, panel0, least(split.panels, panel0 + split.task_panels), false};
-    const Channels in = read(s, depthwise, task.panel0, task.panel1);
-    const Channels out = written(s, depthwise, task.panel0, task.panel1);
+    const Channels in = read(s, false, task.panel0, task.panel1);
+    const Channels out = written(s, false, task.panel0, task.panel1);
     float* const own = sums + chunk * rows * row;
     clear(own + out.first, rows, row, out.last - out.first);
     for (Index unit = chunk * units / split.chunks; unit < (chunk + 1) * units / split.chunks; ++unit) {

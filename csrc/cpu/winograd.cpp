@@ -23,30 +23,6 @@
 namespace tapwise::ISA {
 namespace {
 
-struct Share {
-  Index first, last;
-};
-
-TAPWISE_INLINE Share share(Index total, Index parts, Index part) {
-  return {total * part / parts, total * (part + 1) / parts};
-}
-
-// Neighbouring tiles of one row of one image.
-struct TileRun {
-  Index image, row, col, count;
-};
-
-// Calls visit(run, number of its first tile) for tiles [first, last).
-template <class Visit>
-TAPWISE_INLINE void for_each_tile_run(const Tiling& g, Index first, Index last, const Visit& visit) {
-  while (first < last) {
-    const Index col = first % g.cols, row = first / g.cols % g.rows, image = first / (g.cols * g.rows);
-    const Index count = least(g.cols - col, last - first);
-    visit(TileRun{image, row, col, count}, first);
-    first += count;
-  }
-}
-
 // Pixels of one vector of channels, `row` and `pixel` floats apart.
 struct Pixels {
   const float* data;
