@@ -8,7 +8,8 @@ import pytest
 from hypothesis import settings
 
 from engines import ENGINES
-from uncovered import NOTES, on_this_machine
+from shape_lists import read
+from uncovered import on_this_machine
 
 settings.register_profile("tapwise", deadline=None, derandomize=True)
 settings.load_profile("tapwise")
@@ -42,9 +43,9 @@ def engine(request):
 
 
 def pytest_terminal_summary(terminalreporter, config):
-    lines = [*on_this_machine(), *config.stash.get(NOTES, [])]
-    if config.getoption("shapes") is None:
-        lines.append("shape lists: pytest --shapes DIR tests/test_shapes.py")
+    folder = config.getoption("shapes")
+    notes = ["shape lists: pytest --shapes DIR tests/test_shapes.py"] if folder is None else read(folder)[1]
+    lines = [*on_this_machine(), *notes]
     terminalreporter.section("not covered by this run")
     for line in lines:
         terminalreporter.line(line)

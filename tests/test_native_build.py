@@ -18,6 +18,7 @@ pytestmark = [
     pytest.mark.timeout(1200),
     pytest.mark.skipif(sys.platform != "linux", reason="builds with Debian's compilers: run it on Linux"),
 ]
+PLAIN = pytest.mark.xdist_group("plain build")  # pytest -n 2 --dist loadgroup: one process builds it
 
 
 def need(tool, package):
@@ -55,6 +56,7 @@ def assert_passed(text):
     assert re.fullmatch(r"[1-9]\d* passed, 0 failed", last), last
 
 
+@PLAIN
 def test_runner(build):
     assert_passed(output(build() / "tapwise_test"))
 
@@ -64,8 +66,8 @@ def test_runner_under_address_and_undefined_behaviour_sanitizers(build):
 
 
 def test_threads_under_thread_sanitizer(build):
-    """Without forks: it dies in a child that makes threads."""
-    runner = build("-DTAPWISE_SANITIZE=thread") / "tapwise_test"
+    """Without forks: it dies in a child that makes threads. On one level: all share tasks out by the same code."""
+    runner = build("-DTAPWISE_SANITIZE=thread", "-DTAPWISE_ISAS=baseline") / "tapwise_test"
     assert_passed(output(runner, "--only", "threads", "--forks", 0))
 
 
@@ -99,6 +101,7 @@ def functions(path, name):
             yield [(int(address, 16), instruction) for address, instruction in lines]
 
 
+@PLAIN
 @pytest.mark.parametrize(
     ("isa", "source", "product", "tile"),
     [

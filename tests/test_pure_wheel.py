@@ -14,7 +14,7 @@ import pytest
 
 pytest.importorskip("scikit_build_core", reason="pip install scikit-build-core")
 pytest.importorskip("numba", reason="pip install numba")
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.xdist_group("pure wheel")]
 
 ROOT = Path(__file__).parents[1]
 COMPILED = {".so", ".pyd", ".dylib", ".dll", ".a", ".lib", ".o", ".c", ".cpp", ".pyx"}

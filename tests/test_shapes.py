@@ -17,7 +17,6 @@ from close import assert_within
 from engines import ENGINES
 from exact import exact
 from shape_lists import read
-from uncovered import NOTES
 
 COMPILED = [engine for engine in ENGINES if engine.backend != "reference"]
 LITTLE = 1e8  # operations up to which every algorithm and both layouts run; above, "auto" and channels last
@@ -26,8 +25,7 @@ MANY_TAPS = 10_000  # too many for loops over taps; such a kernel covers its inp
 
 def pytest_generate_tests(metafunc):
     if "row" in metafunc.fixturenames:
-        rows, notes = read(metafunc.config.getoption("shapes"))
-        metafunc.config.stash[NOTES] = notes
+        rows, _ = read(metafunc.config.getoption("shapes"))
         applies = pool_outputs if metafunc.function is test_pooling else lambda row: row.convolves
         metafunc.parametrize("row", [row for row in rows if applies(row)], ids=str)
 

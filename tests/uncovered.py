@@ -3,11 +3,7 @@
 import platform
 from importlib.util import find_spec
 
-import pytest
-
 from engines import ENGINES
-
-NOTES = pytest.StashKey[list]()  # lines that tests add
 
 LEVELS = {"x86_64": ("baseline", "avx2", "avx512"), "AMD64": ("baseline", "avx2", "avx512"), "aarch64": ("neon",)}
 PACKAGES = {"sklearn": "scikit-learn", "PIL": "pillow", "threadpoolctl": "threadpoolctl"}
