@@ -36,6 +36,10 @@ class Loss:
         """d loss / d y_pred, in the shape and dtype of y_pred."""
         raise NotImplementedError
 
+    def values_and_gradient(self, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
+        """Both; a loss that can find them in one pass over y_pred does so."""
+        return self.values(y_true, y_pred), self.gradient(y_true, y_pred)
+
 
 class MeanSquaredError(Loss):
     """mean((y_true - y_pred) ** 2); y_true of the shape of y_pred, or (n,) for outputs (n, 1)."""

@@ -41,6 +41,11 @@ class Mean(Metric):
         self.total += float((values * weights).sum())
         self.count += float(weights.sum())
 
+    def add(self, value: float, count: float) -> None:
+        """A value that stands for so many, without the arrays of update_state."""
+        self.total += value * count
+        self.count += count
+
 
 class Accuracy(Metric):
     """Base of the accuracies: the share of examples that `matches` says are right."""

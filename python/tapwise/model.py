@@ -17,7 +17,7 @@ from .layers.layer import Array, Input, InputLayer, Layer, Parameter, Shape, ass
 from .layers.symbolic import Node, Symbolic, tensors
 from .schedule import Schedule
 from .summary import summary
-from .trainer import Trainer, numbers
+from .trainer import Trainer, listed
 
 PLANS = 8  # that a model keeps: batch sizes, of training and of prediction
 
@@ -62,10 +62,7 @@ class Model(Trainer):
             raise ValueError(f"{name} must be different tensors, got {', '.join(each.name for each in found)}")
         return list(found)
 
-    def accept(self, x: Array) -> None:
-        self._fits([x])
-
-    def _fits(self, arrays: Sequence[Array]) -> None:
+    def accept(self, arrays: Sequence[Array]) -> None:
         if len(arrays) != len(self.inputs):
             raise ValueError(f"{self.name} must get {len(self.inputs)} inputs, got {len(arrays)}")
         for tensor, x in zip(self.inputs, arrays, strict=True):
@@ -80,14 +77,9 @@ class Model(Trainer):
         """x (n, ...) -> y (n, ...) in one piece; lists where there are several. Symbolic tensors: see Model."""
         if given := tensors(x):
             return self._called_on(given)
-        arrays = [numbers(each, "x") for each in (x if isinstance(x, (list, tuple)) and len(self.inputs) != 1 else [x])]
-        if len(arrays) == 1:
-            self.accept(arrays[0])
-        else:
-            self._fits(arrays)
+        arrays = self._inputs(x)
         with self.prepared():
-            found = self._run([np.ascontiguousarray(each, self.dtype) for each in arrays], training)
-            results = [y.copy() for y in found]
+            results = [y.copy() for y in self.run(self._batch(arrays), training)]
         return results[0] if len(results) == 1 else results
 
     def _called_on(self, given: Sequence[Symbolic]) -> Any:
@@ -118,42 +110,57 @@ class Model(Trainer):
             finally:
                 self._prepared = before
 
-    def forward(self, x: Array, training: bool = False) -> Array:
-        """The first output, in memory that the next run writes over."""
-        with self._lock:
-            return self._run([x], training)[0]
+    def forward(self, x: Any, training: bool = False) -> Any:
+        """The output, a list of several, in memory that the next run writes over; x a list for several inputs."""
+        outputs = self.run(listed(x), training)
+        return outputs[0] if len(outputs) == 1 else outputs
 
-    def _run(self, arrays: list[Array], training: bool) -> list[Array]:
-        self._running = plan = self._plan(len(arrays[0]), training)
-        plan.bind(self._arena)
-        if not (self._prepared and plan.folded):
-            plan.fold()
-        return plan.forward(arrays)
+    def backward(self, dy: Any, at_logits: bool = False) -> None:
+        """Set all gradients from those of the outputs; with at_logits dy belongs to the input of the softmax at the
+        end. None in a list stands for an output without a gradient."""
+        self.run_back([(each, at_logits) for each in listed(dy)])
+
+    def logits(self) -> Array | None:
+        """What the softmax at the first output's end read in the last forward; None without one."""
+        return self.run_logits()[0]
+
+    def run(self, arrays: list[Array], training: bool = False) -> list[Array]:
+        with self._lock:
+            self._running = plan = self._plan(len(arrays[0]), training)
+            plan.bind(self._arena)
+            if not (self._prepared and plan.folded):
+                plan.fold()
+            return plan.forward(arrays)
+
+    def run_logits(self) -> list[Array | None]:
+        assert self._running is not None
+        return self._running.logits
+
+    def run_back(self, gradients: list[tuple[Array | None, bool]]) -> list[Parameter]:
+        if self._running is None or not self._running.training:
+            raise ValueError(f"{self.name}: backward must follow a forward in training")
+        self._running.backward(gradients)
+        return self._running.weights
 
     def _plan(self, batch: int, training: bool) -> Schedule:
-        trained = tuple(weight.trainable and layer.trainable for layer in self.layers for weight in layer.weights)
-        key = batch, training, trained
+        key: Any = batch
+        if training:
+            trained = self.objective.trained if self.compiled else range(len(self.outputs))
+            key = batch, *trained, *self.trainable_weights, *(layer.trainable for layer in self.layers)
         if key in self._plans:
             self._plans[key] = self._plans.pop(key)  # the latest last
         else:
             if len(self._plans) >= PLANS:
                 del self._plans[next(iter(self._plans))]
             made = calls(self.nodes, self.outputs, training)
-            self._plans[key] = Schedule(made, self.inputs, self.outputs, batch, training)
+            targets = [self.outputs[number] for number in trained] if training else None
+            self._plans[key] = Schedule(made, self.inputs, self.outputs, batch, targets)
         return self._plans[key]
 
     def plan(self, batch_size: int = 32, *, training: bool = True) -> Schedule:
         """How a step, or a prediction, of that batch size runs and what memory it takes; to be printed."""
         self._built()
         return self._plan(batch_size, training)
-
-    def backward(self, dy: Array, at_logits: bool = False) -> None:
-        if self._running is None or not self._running.training:
-            raise ValueError(f"{self.name}: backward must follow a forward in training")
-        self._running.backward(dy, at_logits)
-
-    def logits(self) -> Array | None:
-        return self.outputs[0].node.layer.logits()
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -180,9 +187,21 @@ class Model(Trainer):
         return self.outputs[0] if len(self.outputs) == 1 else self.outputs
 
     @property
-    def result_shape(self) -> Shape:
+    def input_names(self) -> list[str]:
+        return numbered([tensor.name for tensor in self.inputs])
+
+    @property
+    def output_names(self) -> list[str]:
+        return numbered([tensor.name for tensor in self.outputs])
+
+    @property
+    def result_shapes(self) -> list[Shape]:
         self._built()
-        return self.outputs[0].example
+        return [tensor.example for tensor in self.outputs]
+
+    @property
+    def result_shape(self) -> Shape:
+        return self.result_shapes[0]
 
     @property
     def weights(self) -> list[Parameter]:
@@ -286,23 +305,36 @@ class Sequential(Model):
             self.inputs, self.outputs, self.nodes = [], [], []
             raise
 
-    def accept(self, x: Array) -> None:
+    def accept(self, arrays: Sequence[Array]) -> None:
         if not self.layers:
             raise ValueError(f"{self.name} must have at least one layer")
         if not self.inputs:
-            self.build(x.shape)
-        super().accept(x)
+            self.build(arrays[0].shape)
+        super().accept(arrays)
 
     def _built(self) -> None:
         if not self.inputs:
             super()._built()
 
     @property
-    def result_shape(self) -> Shape:
+    def input_names(self) -> list[str]:
+        return super().input_names or ["x"]
+
+    @property
+    def output_names(self) -> list[str]:
+        return [layer.name for layer in self.layers[-1:]] or ["y"]
+
+    @property
+    def result_shapes(self) -> list[Shape]:
         self._built()
-        return (self.outputs or self.inputs)[0].example
+        return [(self.outputs or self.inputs)[0].example]
 
     @property
     def shapes(self) -> list[Shape]:
         """Of x and behind each layer, with a batch axis of 0; empty before the build."""
         return [(0, *tensor.example) for tensor in (*self.inputs, *(node.output for node in self.nodes))]
+
+
+def numbered(names: list[str]) -> list[str]:
+    """Each name once: a layer that gives two outputs has a number behind the second."""
+    return [f"{name}_{names[:i].count(name)}" if name in names[:i] else name for i, name in enumerate(names)]

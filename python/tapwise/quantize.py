@@ -11,6 +11,7 @@ Jacob et al., "Quantization and Training of Neural Networks for Efficient Intege
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import product
 from typing import Any, NamedTuple
 
@@ -192,9 +193,10 @@ class Quantized(Trainer):
     def __init__(self, model: Sequential, steps: list[Step]) -> None:
         self.model, self.steps = model, steps
         if model.compiled:
-            self.compile(model.optimizer, model.loss, metrics=model.metrics)
+            self.compile(model.optimizer, model.loss, loss_weights=model.loss_weights, metrics=model.metrics)
 
-    def forward(self, x: Array, training: bool = False) -> Array:
+    def run(self, arrays: list[Array], training: bool = False) -> list[Array]:
+        (x,) = arrays
         given: Range | None = None
         for step in self.steps:
             if step.source is not None and given is None:
@@ -202,27 +204,35 @@ class Quantized(Trainer):
             elif step.source is None and given is not None:
                 x = given.values(x)
             x, given = step.run(x), step.target
-        return x if given is None else given.values(x)
+        return [x if given is None else given.values(x)]
 
-    def backward(self, dy: Array, at_logits: bool = False) -> None:
+    def run_back(self, gradients: list[tuple[Array | None, bool]]) -> list[Parameter]:
         raise TypeError("a quantized model can't be trained: train the model and quantize it again")
 
-    def logits(self) -> Array | None:
+    def run_logits(self) -> list[Array | None]:
         last = self.steps[-1]
         if isinstance(last, Linear):
-            return last.logits if last.activation == "softmax" else None
-        return last.layer.logits()
+            return [last.logits if last.activation == "softmax" else None]
+        return [last.layer.logits()]
 
-    def accept(self, x: Array) -> None:
-        self.model.accept(x)
+    def accept(self, arrays: Sequence[Array]) -> None:
+        self.model.accept(arrays)
+
+    @property
+    def input_names(self) -> list[str]:
+        return self.model.input_names
+
+    @property
+    def output_names(self) -> list[str]:
+        return self.model.output_names
 
     @property
     def dtype(self) -> np.dtype[Any]:
         return self.model.dtype
 
     @property
-    def result_shape(self) -> Shape:
-        return self.model.result_shape
+    def result_shapes(self) -> list[Shape]:
+        return self.model.result_shapes
 
     @property
     def trainable_weights(self) -> list[Parameter]:
@@ -252,7 +262,7 @@ def quantize(model: Sequential, samples: ArrayLike, *, percentile: float = 100.0
     x = numbers(samples, "samples")
     if not len(x):
         raise ValueError("samples must hold at least one example, got 0")
-    model.accept(x)
+    model.accept([x])
     steps = _steps(model, percentile)
     for start in range(0, len(x), BATCH):
         y = np.ascontiguousarray(x[start : start + BATCH], np.float32)

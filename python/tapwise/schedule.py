@@ -50,12 +50,19 @@ class Step:
 
 
 class Schedule:
-    """A plan of calls for a batch size; print it for its memory."""
+    """A plan of calls for a batch size; print it for its memory. targets: the outputs whose gradients come in training,
+    None for prediction."""
 
     def __init__(
-        self, calls: list[Call], inputs: Sequence[Symbolic], outputs: Sequence[Symbolic], batch: int, training: bool
+        self,
+        calls: list[Call],
+        inputs: Sequence[Symbolic],
+        outputs: Sequence[Symbolic],
+        batch: int,
+        targets: Sequence[Symbolic] | None,
     ) -> None:
-        self.inputs, self.outputs, self.batch, self.training = inputs, outputs, batch, training
+        self.inputs, self.outputs, self.batch, self.targets = inputs, outputs, batch, targets
+        self.training = targets is not None
         self.buffers: list[Buffer] = []
         self.loss_moment = len(calls)
         self.values: dict[Symbolic, Value] = dict.fromkeys(inputs, OUTSIDE)
@@ -63,10 +70,11 @@ class Schedule:
         for tensor in (*outputs, *(tensor for call in calls for tensor in call.reads)):
             self.readers[tensor] = self.readers.get(tensor, 0) + 1
         self.steps = [self._forward_step(call, moment) for moment, call in enumerate(calls)]
-        self.last = next(step for step in self.steps if step.call.output is outputs[0]).call if calls else None
+        self.logits: list[Array | None] = []  # of each output of the last forward
+        self.weights: list[Parameter] = []  # those that backward finds gradients of
         for tensor in outputs:
             self.values[tensor].touch(self.loss_moment)
-        if training:
+        if self.training:
             self._backward_steps()
         self.peak_bytes = place(self.buffers)
         self.block: Array | None = None
@@ -114,13 +122,20 @@ class Schedule:
         return step
 
     def _backward_steps(self) -> None:
+        assert self.targets is not None
+        reached = set(self.targets)  # what they depend on
+        for step in reversed(self.steps):
+            if step.call.output in reached:
+                reached.update(step.call.reads)
         found: set[Symbolic] = set()  # tensors whose gradient is asked for
         for step in self.steps:
             step.finds = [tensor in found for tensor in step.call.reads]
-            step.trained = any(step.finds) or any(layer.trainable_weights for layer in step.call.layers)
+            weights = [weight for layer in step.call.layers for weight in layer.trainable_weights]
+            step.trained = step.call.output in reached and (any(step.finds) or bool(weights))
             if step.trained:
                 found.add(step.call.output)
-        gradients = dict.fromkeys(self.outputs, OUTSIDE)
+                self.weights.extend(weight for weight in weights if weight not in self.weights)
+        gradients = dict.fromkeys(self.targets, OUTSIDE)
         seen: set[Parameter] = set()
         for step in reversed(self.steps):
             if step.trained:
@@ -194,6 +209,7 @@ class Schedule:
     def forward(self, arrays: Sequence[Array]) -> list[Array]:
         """The outputs, in the arena's memory: the next run of the model writes over them."""
         self.tensors = tensors = dict(zip(self.inputs, arrays, strict=True))
+        logits: dict[Symbolic, Array | None] = {}
         for step in self.steps:
             call = step.call
             layer, at = call.layer, call.place
@@ -204,21 +220,31 @@ class Schedule:
                 tensors[call.output] = layer.forward(x, self.training)
             finally:
                 layer.place = EAGER
+            if call.output in self.outputs and self.readers[call.output] == 1:
+                logits[call.output] = layer.logits()
             if self.training:
                 call.saved = layer.saved
-            elif call is not self.last:
+            else:
                 for each in call.layers:
                     each.saved = None
+        self.logits = [logits.get(tensor) for tensor in self.outputs]
         return [tensors[tensor] for tensor in self.outputs]
 
-    def backward(self, dy: Array, at_logits: bool = False) -> None:
+    def backward(self, given: Sequence[tuple[Array | None, bool]]) -> None:
+        """From each output's gradient, and whether it is that of the logits."""
         if not self.tensors:
             raise ValueError("backward must follow a forward in training, each time")
         self.tensors = {}
-        gradients: dict[Symbolic, Any] = {self.outputs[0]: dy}
+        pairs = list(zip(self.outputs, given, strict=True))
+        gradients: dict[Symbolic, Any] = {tensor: dy for tensor, (dy, _) in pairs if dy is not None}
+        if self.targets is None or set(gradients) != set(self.targets):
+            raise ValueError(
+                f"gradients must be those of {[t.name for t in self.targets or ()]}, got {list(gradients)}"
+            )
+        at_logits = {tensor for tensor, (_, logits) in pairs if logits}
         for step in reversed(self.steps):
             if step.trained:
-                self._run_backward(step, gradients, at_logits and step.call is self.last)
+                self._run_backward(step, gradients, step.call.output in at_logits)
 
     def _run_backward(self, step: Step, gradients: dict[Symbolic, Any], at_logits: bool) -> None:
         call = step.call

@@ -12,13 +12,15 @@ from typing import Any, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
 
-from . import losses, metrics, optimizers
+from . import optimizers
 from .console import Progress
 from .data import Batches
 from .layers.layer import Parameter, Shape
+from .objective import Objective
 from .random import next_seed
 
 Array = NDArray[Any]
+Examples: TypeAlias = tuple[list[Array], list[Any]]  # an array for each input and output
 Scores: TypeAlias = Any  # float, list[float] or dict[str, float]: metrics and return_dict decide
 
 
@@ -46,13 +48,14 @@ class Callback(Protocol):
 class Trainer:
     """Trains what a subclass computes.
 
-    x and y are arrays of whole or real numbers, one example a row. They become the model's dtype batch by batch: no
-    converted copy of all of them is made. Raises ValueError before the first step on shapes that don't fit and on
-    labels that the loss can't take.
+    x and y are arrays of whole or real numbers, one example a row; lists of them, or dicts by the names of inputs and
+    outputs, for a model of several. They become the model's dtype batch by batch: no converted copy of all of them is
+    made. Raises ValueError before the first step on shapes that don't fit and on labels that the loss can't take.
     """
 
     optimizer: optimizers.Optimizer
-    loss: losses.Loss
+    loss: Any
+    objective: Objective
     compiled = False
     history: History | None = None
 
@@ -60,58 +63,71 @@ class Trainer:
     def dtype(self) -> np.dtype[Any]:
         raise NotImplementedError
 
-    def forward(self, x: Array, training: bool = False) -> Array:
-        raise NotImplementedError
-
-    def backward(self, dy: Array, at_logits: bool = False) -> None:
-        """Set all gradients; with at_logits dy belongs to the input of the softmax at the end."""
-        raise NotImplementedError
-
-    def prepared(self) -> AbstractContextManager[None]:
-        """Held while batches are predicted between which no weight changes."""
-        return nullcontext()
-
-    def logits(self) -> Array | None:
-        """What the softmax at the end read in the last forward; None without one."""
-        raise NotImplementedError
-
-    def accept(self, x: Array) -> None:
-        """Build for x if need be. Raises ValueError if it doesn't fit."""
+    @property
+    def input_names(self) -> list[str]:
         raise NotImplementedError
 
     @property
-    def result_shape(self) -> Shape:
-        """The output's shape for one example, without the batch axis."""
+    def output_names(self) -> list[str]:
+        raise NotImplementedError
+
+    @property
+    def result_shapes(self) -> list[Shape]:
+        """The outputs' shapes for one example, without the batch axis."""
         raise NotImplementedError
 
     @property
     def trainable_weights(self) -> list[Parameter]:
         raise NotImplementedError
 
+    def accept(self, arrays: Sequence[Array]) -> None:
+        """Build for the inputs if need be. Raises ValueError if they don't fit."""
+        raise NotImplementedError
+
+    def prepared(self) -> AbstractContextManager[None]:
+        """Held while batches are predicted between which no weight changes."""
+        return nullcontext()
+
+    def run(self, arrays: list[Array], training: bool = False) -> list[Array]:
+        """The outputs for the inputs, in memory that the next run may write over."""
+        raise NotImplementedError
+
+    def run_logits(self) -> list[Array | None]:
+        """What the softmax at each output's end read in the last run; None without one."""
+        raise NotImplementedError
+
+    def run_back(self, gradients: list[tuple[Array | None, bool]]) -> list[Parameter]:
+        """Set all gradients, from each output's and whether it is that of its logits; the weights that got one."""
+        raise NotImplementedError
+
     def compile(
         self,
-        optimizer: str | optimizers.Optimizer,
-        loss: str | losses.Loss,
+        optimizer: str | optimizers.Optimizer = "rmsprop",
+        loss: Any = None,
         *,
-        metrics: Sequence[str | metrics.Metric] | None = None,
+        loss_weights: Any = None,
+        metrics: Any = None,
     ) -> None:
-        """Choose how to train: names as in Keras ("adam", "mse", "accuracy") or objects."""
+        """Choose how to train: names as in Keras ("adam", "mse", "accuracy") or objects; for several outputs see
+        Objective."""
+        objective = Objective(self.output_names, loss, loss_weights, metrics)
         self.optimizer = optimizers.get(optimizer)
-        self.loss = losses.get(loss)
+        self.objective = objective
+        self.loss = objective.goals[0].loss if len(objective.goals) == 1 else loss
+        self.loss_weights, self.metrics = loss_weights, metrics if isinstance(metrics, dict) else list(metrics or ())
         self.compiled = True
-        self.metrics = list(metrics or ())
 
     def fit(
         self,
-        x: ArrayLike | Batches,
-        y: ArrayLike | None = None,
+        x: Any,
+        y: Any = None,
         batch_size: int = 32,
         epochs: int = 1,
         verbose: int | str = "auto",
         callbacks: Sequence[Callback] = (),
         *,
         validation_split: float = 0.0,
-        validation_data: tuple[ArrayLike, ArrayLike] | None = None,
+        validation_data: tuple[Any, Any] | None = None,
         shuffle: bool = True,
         initial_epoch: int = 0,
     ) -> History:
@@ -127,7 +143,7 @@ class Trainer:
                 progress.start(epoch)
                 start = time.perf_counter()
                 self._train(batches, epoch, history, progress)
-                images_per_second = len(batches.x) / (time.perf_counter() - start)
+                images_per_second = batches.items / (time.perf_counter() - start)
                 logs = self._logs()
                 if held is not None:
                     self._test(*held, batch_size)
@@ -141,57 +157,58 @@ class Trainer:
 
     def evaluate(
         self,
-        x: ArrayLike,
-        y: ArrayLike,
+        x: Any,
+        y: Any,
         batch_size: int = 32,
         verbose: int | str = "auto",
         *,
         return_dict: bool = False,
     ) -> Scores:
         """The loss of x (n, ...) and y (n, ...), or [loss, *metrics] where there are metrics, or all by name."""
-        x, y = self._data(x, y, "evaluate")
-        with Progress(len(slices(x, batch_size)), epochs=None, verbose=verbose) as progress:
-            self._test(x, y, batch_size, progress)
+        xs, ys = self._data(x, y, "evaluate")
+        with Progress(len(slices(xs[0], batch_size)), epochs=None, verbose=verbose) as progress:
+            self._test(xs, ys, batch_size, progress)
             progress.finish(self._logs())
         return self._scores(return_dict)
 
-    def predict(self, x: ArrayLike, batch_size: int = 32, verbose: int | str = "auto") -> Array:
-        """x (n, ...) -> y (n, ...), batch by batch."""
-        x = numbers(x, "x")
-        self.accept(x)
-        y = np.empty((len(x), *self.result_shape), self.dtype)
-        batches = slices(x, batch_size)
+    def predict(self, x: Any, batch_size: int = 32, verbose: int | str = "auto") -> Any:
+        """x (n, ...) -> y (n, ...), batch by batch; a list of several outputs."""
+        xs = self._inputs(x)
+        y = [np.empty((len(xs[0]), *shape), self.dtype) for shape in self.result_shapes]
+        batches = slices(xs[0], batch_size)
         with self.prepared(), Progress(len(batches), epochs=None, verbose=verbose) as progress:
             for step, rows in enumerate(batches, 1):
-                y[rows] = self.forward(np.ascontiguousarray(x[rows], self.dtype))
+                for whole, part in zip(y, self.run(self._batch(xs, rows)), strict=True):
+                    whole[rows] = part
                 progress.step(step, {})
             progress.finish({})
-        return y
+        return y[0] if len(y) == 1 else y
 
-    def train_on_batch(self, x: ArrayLike, y: ArrayLike, *, return_dict: bool = False) -> Scores:
+    def train_on_batch(self, x: Any, y: Any, *, return_dict: bool = False) -> Scores:
         """One step; the loss and the metrics are this batch's, before the step."""
-        x, y = self._data(x, y, "train_on_batch")
-        self._reset(y)
-        self._step(np.ascontiguousarray(x, self.dtype), y)
+        xs, ys = self._data(x, y, "train_on_batch")
+        self.objective.reset(ys, self.result_shapes)
+        self._step(self._batch(xs), ys)
         return self._scores(return_dict)
 
-    def test_on_batch(self, x: ArrayLike, y: ArrayLike, *, return_dict: bool = False) -> Scores:
+    def test_on_batch(self, x: Any, y: Any, *, return_dict: bool = False) -> Scores:
         """The loss and the metrics of x and y in one piece."""
-        return self.evaluate(x, y, max(1, len(numbers(x, "x"))), 0, return_dict=return_dict)
+        xs = self._inputs(x)
+        return self.evaluate(x, y, max(1, len(xs[0])), 0, return_dict=return_dict)
 
-    def predict_on_batch(self, x: ArrayLike) -> Array:
+    def predict_on_batch(self, x: Any) -> Any:
         """x (n, ...) -> y (n, ...) in one piece."""
-        return self.predict(x, max(1, len(numbers(x, "x"))), 0)
+        return self.predict(x, max(1, len(self._inputs(x)[0])), 0)
 
     def _training_data(
         self,
-        x: ArrayLike | Batches,
-        y: ArrayLike | None,
+        x: Any,
+        y: Any,
         batch_size: int,
         shuffle: bool,
         validation_split: float,
-        validation_data: tuple[ArrayLike, ArrayLike] | None,
-    ) -> tuple[Batches, tuple[Array, Array] | None]:
+        validation_data: tuple[Any, Any] | None,
+    ) -> tuple[Batches, Examples | None]:
         """The batches to train on, and the examples to validate with."""
         held = None
         if isinstance(x, Batches):
@@ -200,15 +217,18 @@ class Trainer:
             batches = x
             self._data(x.x, x.y, "fit")
         else:
-            x, y = self._data(x, y, "fit")
+            xs, ys = self._data(x, y, "fit")
             if validation_split and validation_data is None:
-                at = math.floor(len(x) * (1 - validation_split))
-                if not 0 < at < len(x):
+                at = math.floor(len(xs[0]) * (1 - validation_split))
+                if not 0 < at < len(xs[0]):
                     raise ValueError(
-                        f"validation_split must leave examples on both sides, got {validation_split} of {len(x)}"
+                        f"validation_split must leave examples on both sides, got {validation_split} of {len(xs[0])}"
                     )
-                x, y, held = x[:at], y[:at], (x[at:], y[at:])
-            batches = Batches(x, y, batch_size=batch_size, shuffle=shuffle, seed=next_seed(), dtype=self.dtype)
+                held = rows_of(xs, slice(at, None)), rows_of(ys, slice(at, None))
+                xs, ys = rows_of(xs, slice(at)), rows_of(ys, slice(at))
+            batches = Batches(xs, ys, batch_size=batch_size, shuffle=shuffle, seed=next_seed(), dtype=self.dtype)
+        if not self.objective.trained:
+            raise ValueError("compile must give a loss before fit, got None")
         if validation_data is not None:
             try:
                 held = self._data(*validation_data, "fit")
@@ -216,71 +236,61 @@ class Trainer:
                 raise ValueError(f"validation_data: {error}") from error
         return batches, held
 
-    def _data(self, x: ArrayLike, y: ArrayLike | None, method: str) -> tuple[Array, Array]:
-        """x and y as arrays that fit the model and its loss."""
+    def _inputs(self, x: Any) -> list[Array]:
+        """x as arrays that fit the model, one an input."""
+        xs = by_name(x, self.input_names, "x")
+        self.accept(xs)
+        return xs
+
+    def _data(self, x: Any, y: Any, method: str) -> Examples:
+        """x and y as arrays that fit the model and its losses, an array for each input and output."""
         if not self.compiled:
             raise ValueError(f"compile must come before {method}: model.compile(optimizer, loss)")
-        x, y = numbers(x, "x"), numbers(y, "y")
-        if len(x) != len(y) or not len(x):
-            raise ValueError(f"x and y must hold the same number of examples >= 1, got {len(x)} and {len(y)}")
-        self.accept(x)
-        self.loss.check(y, self.result_shape)
-        return x, y
+        xs = by_name(x, self.input_names, "x")
+        ys = by_name(y, self.output_names, "y", [goal.is_used for goal in self.objective.goals])
+        items = len(xs[0])
+        if not items or any(len(each) != items for each in (*xs, *ys) if each is not None):
+            counts = " and ".join(str(len(each)) for each in (*xs, *ys) if each is not None)
+            raise ValueError(f"x and y must hold the same number of examples >= 1, got {counts}")
+        self.accept(xs)
+        self.objective.check(ys, self.result_shapes)
+        return xs, ys
+
+    def _batch(self, xs: list[Array], rows: slice = slice(None)) -> list[Array]:
+        return [np.ascontiguousarray(x[rows], self.dtype) for x in xs]
 
     def _train(self, batches: Batches, epoch: int, history: History, progress: Progress) -> None:
         """One epoch; tells of the first step of all that gives a loss of NaN."""
-        self._reset(batches.y)
+        self.objective.reset(listed(batches.y), self.result_shapes)
         told = any(map(math.isnan, history.history.get("loss", ())))
         for step, (x, y) in enumerate(batches.epoch(epoch), 1):
-            self._step(x, y)
-            if math.isnan(self._mean.total) and not told:
+            self._step(listed(x), listed(y))
+            if math.isnan(self.objective.mean.total) and not told:
                 told = True
                 warnings.warn(f"the loss is NaN from epoch {epoch + 1}, step {step} on", RuntimeWarning, stacklevel=3)
             progress.step(step, self._logs())
 
-    def _step(self, x: Array, y: Array) -> None:
-        output = self.forward(x, training=True)
-        loss, read = self._loss_of(output)
-        self._add(y, output, loss.values(y, read))
-        self.backward(loss.gradient(y, read), at_logits=read is not output)
-        self.optimizer.apply(self.trainable_weights)
+    def _step(self, xs: list[Array], ys: list[Array | None]) -> None:
+        outputs = self.run(xs, training=True)
+        self.optimizer.apply(self.run_back(self.objective.count(ys, outputs, self.run_logits(), training=True)))
 
-    def _test(self, x: Array, y: Array, batch_size: int, progress: Progress | None = None) -> None:
-        self._reset(y)
+    def _test(self, xs: list[Array], ys: list[Array | None], batch_size: int, progress: Progress | None = None) -> None:
+        self.objective.reset(ys, self.result_shapes)
         with self.prepared():
-            for step, rows in enumerate(slices(x, batch_size), 1):
-                output = self.forward(np.ascontiguousarray(x[rows], self.dtype))
-                loss, read = self._loss_of(output)
-                self._add(y[rows], output, loss.values(y[rows], read))
+            for step, rows in enumerate(slices(xs[0], batch_size), 1):
+                outputs = self.run(self._batch(xs, rows))
+                self.objective.count(rows_of(ys, rows), outputs, self.run_logits(), training=False)
                 if progress:
                     progress.step(step, self._logs())
 
-    def _loss_of(self, output: Array) -> tuple[losses.Loss, Array]:
-        """The loss and what it reads: a cross-entropy takes the logits of a softmax at the end; p may have become 0."""
-        logits = self.logits()
-        if logits is not None and isinstance(self.loss, losses.CrossEntropy) and not self.loss.from_logits:
-            return self.loss.on_logits(), logits
-        return self.loss, output
-
-    def _reset(self, y: Array) -> None:
-        self._mean = metrics.Mean("loss")
-        self._watched = [metrics.get(m, y.shape, (0, *self.result_shape)) for m in self.metrics]
-        for metric in self._watched:
-            metric.reset_state()
-
-    def _add(self, y: Array, output: Array, values: Array) -> None:
-        self._mean.update_state(values)
-        for metric in self._watched:
-            metric.update_state(y, output)
-
     def _logs(self) -> dict[str, float]:
-        return {metric.name: metric.result() for metric in (self._mean, *self._watched)}
+        return self.objective.logs()
 
     def _scores(self, return_dict: bool) -> Scores:
         logs = self._logs()
         if return_dict:
             return logs
-        return list(logs.values()) if self._watched else logs["loss"]
+        return list(logs.values()) if len(logs) > 1 else logs["loss"]
 
 
 def numbers(x: ArrayLike | None, name: str) -> Array:
@@ -296,3 +306,34 @@ def slices(x: Array, batch_size: int) -> list[slice]:
     if batch_size < 1:
         raise ValueError(f"batch_size must be >= 1, got {batch_size}")
     return [slice(start, start + batch_size) for start in range(0, len(x), batch_size)]
+
+
+def by_name(given: Any, names: list[str], what: str, used: Sequence[bool] | None = None) -> list[Any]:
+    """An array for each name: of a dict, a list, or the only one; None for what isn't used and is missing or None."""
+    used = used or [True] * len(names)
+    if isinstance(given, dict):
+        needed = [name for name, use in zip(names, used, strict=True) if use]
+        if set(given) - set(names) or set(needed) - set(given):
+            raise ValueError(
+                f"{what} must hold arrays for {', '.join(needed)}, got {', '.join(map(str, given)) or 'none'}"
+            )
+        parts = [given.get(name) for name in names]
+    elif len(names) == 1 and not (isinstance(given, list) and len(given) == 1 and isinstance(given[0], np.ndarray)):
+        parts = [given]
+    elif isinstance(given, (list, tuple)) and len(given) == len(names):
+        parts = list(given)
+    else:
+        got = f"{len(given)} of them" if isinstance(given, (list, tuple)) else type(given).__name__
+        raise ValueError(f"{what} must be a list of {len(names)} arrays, for {', '.join(names)}, got {got}")
+    return [
+        None if part is None and not use else numbers(part, what if len(names) == 1 else f"{what}, {name},")
+        for part, use, name in zip(parts, used, names, strict=True)
+    ]
+
+
+def listed(parts: Any) -> list[Any]:
+    return parts if isinstance(parts, list) else [parts]
+
+
+def rows_of(arrays: Sequence[Array | None], rows: slice) -> list[Any]:
+    return [None if array is None else array[rows] for array in arrays]
