@@ -173,6 +173,14 @@ def test_prediction_with_what_is_folded_is_the_layers_one_by_one(make, rng):
         np.testing.assert_allclose(model(X), values[model.outputs[0]], rtol=1e-12)
 
 
+def test_the_first_of_equals_gets_the_gradient_and_nan_wins():
+    nan, layer = np.nan, layers.Maximum()
+    x = [np.array([row], np.float32) for row in ([1, 2, nan, 0, 3], [1, 3, 0, nan, nan], [2, 3, 1, nan, 3])]
+    np.testing.assert_array_equal(layer(x, training=True), [[2, 3, nan, nan, nan]])
+    found = layer.backward(np.full((1, 5), 7, np.float32))
+    np.testing.assert_array_equal(np.concatenate(found), [[0, 0, 7, 0, 0], [0, 7, 0, 7, 7], [7, 0, 0, 0, 0]])
+
+
 def test_a_graph_of_layers_in_a_row_is_a_sequential():
     results = []
     for functional in (False, True):

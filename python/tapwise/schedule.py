@@ -165,8 +165,10 @@ class Schedule:
                 continue
             if number == len(call.inputs):  # the residual
                 dx = dz
-            elif needs is None or call.many:
+            elif needs is None:
                 dx = Value(dy.buffers, False)  # it may have handed dy on
+            elif call.many:
+                dx = self._one_of_many(step, number, dz, moment)
             elif needs.view:
                 dx = dy
             else:
@@ -179,6 +181,17 @@ class Schedule:
                 step.wanted["dx"] = buffer, x_shape
                 dx = Value((buffer,), True)
             gradients[tensor] = self._sum(step, number, gradients.get(tensor), dx, moment)
+
+    def _one_of_many(self, step: Step, number: int, dz: Value, moment: int) -> Value:
+        """The gradient of one of several inputs: an array of its own, or dz, which isn't if others get it too."""
+        own = step.needs.own if step.needs else ()
+        if any(own) and own[number]:
+            shape = self._shape(step.call.inputs[number])
+            buffer = self._buffer(shape, step.call.layer.dtype, moment)
+            step.wanted[f"dx{number}"] = buffer, shape
+            return Value((buffer,), True)
+        others = sum(asked for i, asked in enumerate(step.finds) if not (any(own) and own[i]))
+        return Value(dz.buffers, dz.exclusive and others == 1)
 
     def _sum(self, step: Step, number: int, one: Value | None, other: Value, moment: int) -> Value:
         """Over one of the two if nobody else reads it."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from functools import reduce
 from typing import Any
 
 import numpy as np
@@ -27,22 +26,25 @@ class Merge(Layer):
     def backward(self, dy: Array) -> list[Array]:
         raise NotImplementedError
 
+    def folded(self, operation: Any, x: list[Array], out: Array | None) -> Array:
+        """operation(operation(x[0], x[1]), x[2]) and so on."""
+        if len(x) == 1:
+            return np.positive(x[0], out=out)
+        y = operation(x[0], x[1], out=out)
+        for each in x[2:]:
+            operation(y, each, out=y)
+        return y  # type: ignore[no-any-return]
+
 
 class Add(Merge):
     """y = the sum of the inputs."""
 
     def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
-        return Needs()
+        return Needs(in_place=True)
 
     def forward(self, x: list[Array], training: bool = False) -> Array:
         self.saved = len(x)
-        out = self.place.memory.get("y")
-        if len(x) == 1:
-            return x[0].copy()
-        y = ops.add(x[0], x[1], out=out)
-        for each in x[2:]:
-            ops.add(y, each, out=y)
-        return y
+        return self.folded(ops.add, x, self.place.memory.get("y"))
 
     def backward(self, dy: Array) -> list[Array]:
         return [dy] * int(self.saved)
@@ -56,36 +58,45 @@ class Subtract(Merge):
             raise ValueError(f"the inputs must be two, got {len(shapes)}")
         super().check(shapes)
 
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
+        return Needs(in_place=True, own=(False, True))
+
     def forward(self, x: list[Array], training: bool = False) -> Array:
-        y: Array = x[0] - x[1]
-        return y
+        return self.folded(np.subtract, x, self.place.memory.get("y"))
 
     def backward(self, dy: Array) -> list[Array]:
-        return [dy, -dy]
+        return [dy, np.negative(dy, out=self.place.memory.get("dx1"))]
 
 
 class Multiply(Merge):
     """y = the product of the inputs."""
 
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
+        return Needs("x", own=(True,) * len(shapes))
+
     def forward(self, x: list[Array], training: bool = False) -> Array:
         self.saved = x
-        return reduce(np.multiply, x)
+        return self.folded(np.multiply, x, self.place.memory.get("y"))
 
     def backward(self, dy: Array) -> list[Array]:
-        x = self.saved
-        return [reduce(np.multiply, [*x[:i], *x[i + 1 :]], dy) for i in range(len(x))]
+        x, memory = self.saved, self.place.memory
+        return [self.folded(np.multiply, [dy, *x[:i], *x[i + 1 :]], memory.get(f"dx{i}")) for i in range(len(x))]
 
 
 class Average(Merge):
     """y = the mean of the inputs."""
 
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
+        return Needs(in_place=True, dz=True)
+
     def forward(self, x: list[Array], training: bool = False) -> Array:
         self.saved = len(x)
-        y: Array = reduce(np.add, x) * x[0].dtype.type(1 / len(x))
+        y = self.folded(ops.add, x, self.place.memory.get("y"))
+        y *= y.dtype.type(1 / len(x))
         return y
 
     def backward(self, dy: Array) -> list[Array]:
-        dx = dy * dy.dtype.type(1 / self.saved)
+        dx: Array = np.multiply(dy, dy.dtype.type(1 / self.saved), out=self.place.memory.get("dz"))
         return [dx] * int(self.saved)
 
 
@@ -94,30 +105,50 @@ class Extreme(Merge):
 
     pick: Any
 
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
+        kept = (("taken", (len(shapes) + 2, *y_shape), np.bool_),)
+        return Needs(kept=kept if training else (), own=(True,) * len(shapes))
+
     def forward(self, x: list[Array], training: bool = False) -> Array:
-        y = reduce(self.pick, x)
-        taken = np.zeros(y.shape, bool)
-        self.saved = []
-        for each in x:
-            chosen = ((each == y) | np.isnan(each)) & ~taken
-            self.saved.append(chosen)
-            taken |= chosen
+        """taken[i] is whether input i is taken; two more for the union of those before, and for what isn't NaN."""
+        memory = self.place.memory
+        y = self.folded(self.pick, x, memory.get("y"))
+        if not training and memory:
+            return y
+        taken = memory.get("taken")
+        self.saved = taken = np.empty((len(x) + 2, *y.shape), np.bool_) if taken is None else taken
+        *each, some, number = taken
+        some[...] = False
+        for value, here in zip(x, each, strict=True):
+            np.not_equal(value, y, out=here)
+            here &= np.equal(value, value, out=number)
+            here |= some
+            np.logical_not(here, out=here)
+            some |= here
         return y
 
     def backward(self, dy: Array) -> list[Array]:
-        return [np.where(chosen, dy, dy.dtype.type(0)) for chosen in self.saved]
+        found = []
+        for i, here in enumerate(self.saved[:-2]):
+            out = self.place.memory.get(f"dx{i}")
+            dx = np.zeros_like(dy) if out is None else out
+            if out is not None:
+                dx[...] = 0
+            np.copyto(dx, dy, where=here)
+            found.append(dx)
+        return found
 
 
 class Maximum(Extreme):
     """y = the largest of the inputs."""
 
-    pick = np.maximum
+    pick = staticmethod(np.maximum)
 
 
 class Minimum(Extreme):
     """y = the smallest of the inputs."""
 
-    pick = np.minimum
+    pick = staticmethod(np.minimum)
 
 
 class Concatenate(Merge):
@@ -138,7 +169,7 @@ class Concatenate(Merge):
             raise ValueError(f"the inputs must have one shape but for axis {self.axis}, got {given}")
 
     def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
-        return Needs()
+        return Needs(own=(True,) * len(shapes))
 
     def forward(self, x: list[Array], training: bool = False) -> Array:
         self.saved = np.cumsum([each.shape[self.axis] for each in x])[:-1]
@@ -146,4 +177,8 @@ class Concatenate(Merge):
 
     def backward(self, dy: Array) -> list[Array]:
         parts = np.split(dy, self.saved, self.axis)
-        return [np.ascontiguousarray(part) for part in parts]
+        found = []
+        for i, part in enumerate(parts):
+            out = self.place.memory.get(f"dx{i}")
+            found.append(np.positive(part, out=out, order="C"))
+        return found

@@ -13,7 +13,7 @@ Shape = tuple[int, ...]
 class Needs(NamedTuple):
     """The memory of one call of a layer, by the names under which its place has it.
 
-    "y" is the output's, "dx" the gradient's of the input ("dx0", "dx1" of several), "dkernel" that of a weight.
+    "y" is the output's, "dx" the gradient's of the input, "dx0", "dx1" those of several, "dkernel" that of a weight.
     """
 
     reads: str = ""  # what backward reads beside dy: "x", "y" or both
@@ -22,6 +22,7 @@ class Needs(NamedTuple):
     view: bool = False  # y is x's memory in another shape or x itself, and dx is dy's
     in_place: bool = False  # y may be written over x, and dx over dy
     over_residual: bool = False  # y may be written over the residual
+    own: tuple[bool, ...] = ()  # of several inputs, whose gradients are arrays of their own; the others' is dz or dy
 
 
 class Place:
