@@ -1,5 +1,6 @@
 """Images from files, and mini-batches of them."""
 
+from .augment import Augment as Augment
 from .batches import Batches as Batches
 from .dataset import Dataset as Dataset
 from .dataset import read as read

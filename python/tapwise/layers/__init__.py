@@ -1,6 +1,17 @@
 """Layers by Keras' names: each holds parameters and calls operations."""
 
 from .activation import Activation, ReLU, Softmax
+from .augment import (
+    CutMix,
+    MixUp,
+    RandomCrop,
+    RandomFlip,
+    RandomRotation,
+    RandomShear,
+    RandomTranslation,
+    RandomZoom,
+)
+from .augment_colour import RandomBrightness, RandomContrast, RandomErasing, RandomHue, RandomSaturation
 from .conv import Conv1D, Conv2D, DepthwiseConv1D, DepthwiseConv2D
 from .dense import Dense
 from .dropout import Dropout
@@ -27,6 +38,7 @@ __all__ = [
     "Concatenate",
     "Conv1D",
     "Conv2D",
+    "CutMix",
     "Dense",
     "DepthwiseConv1D",
     "DepthwiseConv2D",
@@ -41,8 +53,20 @@ __all__ = [
     "MaxPooling2D",
     "Maximum",
     "Minimum",
+    "MixUp",
     "Multiply",
     "Parameter",
+    "RandomBrightness",
+    "RandomContrast",
+    "RandomCrop",
+    "RandomErasing",
+    "RandomFlip",
+    "RandomHue",
+    "RandomRotation",
+    "RandomSaturation",
+    "RandomShear",
+    "RandomTranslation",
+    "RandomZoom",
     "ReLU",
     "Rescaling",
     "Softmax",
