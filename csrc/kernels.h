@@ -26,6 +26,7 @@ struct Split {
   Index panels;       // panels of output channels, over all groups
   Index task_panels;  // of one task
   Index chunks;       // grad_weight: private sums, combined in order; 1 elsewhere
+  Index from_parts;   // grad_weight by direct: a task takes one of so many shares of the input channels
   Index batch;        // grad_weight by direct: blocks whose pixels are summed together
   Index tasks;
   bool copies;           // a task copies what it reads; always for channels_first

@@ -9,6 +9,7 @@ namespace {
 
 constexpr Index kBatchPixels = 448;            // a register tile's start and end take as long as 8 of its pixels
 constexpr Index kBatchFloats = 160 * 1024;     // 640 KiB of a 1 MiB L2: x and dy of a batch, read for every tap
+constexpr Index kLeastPixels = 200;            // of a batch whose x and dy should stay within it
 constexpr Index kCopyFloats = 1024 * 1024;     // 4 MiB: a task's copies
 constexpr Index kSumFloats = 4 * 1024 * 1024;  // 16 MiB: all private sums
 constexpr Index kChunkPixels = 512;            // fewer take no longer than to add their sums up afterwards
@@ -43,12 +44,27 @@ Split split_pixels(const Conv& s, const Table& t) {
   const Index sums = s.kd * s.kh * s.kw * from * s.co, pixels = s.n * s.od * s.oh * s.ow;
   const Index wanted = std::clamp<Index>(pixels * sums / kTaskProducts, 1, kTasks);
   split.chunks = std::max<Index>(1, std::min({wanted, pixels / kChunkPixels, kSumFloats / std::max<Index>(1, sums)}));
-  const Index parts = std::clamp<Index>(ceil_divide(wanted, split.chunks), 1, std::max<Index>(1, split.panels));
-  split.task_panels = std::max<Index>(1, ceil_divide(split.panels, parts));
-  const Index channels = std::min(s.groups, (split.task_panels - 1) / std::max<Index>(1, group_panels) + 2) * from;
-  const Index outputs = std::min(s.co, split.task_panels * t.panel);
-
+  split.task_panels = std::max<Index>(1, split.panels);
+  split.from_parts = 1;
   split.merged = from < kMergedChannels && s.groups == 1 && s.dil_w == 1;
+  // Parts of the larger side: what a task reads for a pixel is small, and read by few other tasks.
+  const auto share = [&] { return ceil_divide(from, split.from_parts); };
+  const auto outputs_of = [&] { return std::min(s.co, split.task_panels * t.panel); };
+  const auto parts = [&] { return split.chunks * split.from_parts * ceil_divide(split.panels, split.task_panels); };
+  while (parts() < wanted || share() + outputs_of() > kBatchFloats / kLeastPixels) {
+    const bool inputs = s.groups == 1 && !split.merged && share() > 2 * t.tile_pixels;
+    if (inputs && (share() >= 2 * outputs_of() || split.task_panels == 1))
+      split.from_parts *= 2;
+    else if (split.task_panels > 1)
+      split.task_panels = ceil_divide(split.task_panels, 2);
+    else
+      break;
+  }
+  const Index channels =
+      s.groups == 1 ? share()
+                    : std::min(s.groups, (split.task_panels - 1) / std::max<Index>(1, group_panels) + 2) * from;
+  const Index outputs = outputs_of();
+
   split.copies = planes || split.merged || (from % kAliasedFloats == 0 && s.sh * s.sw == 1);
   split.copies_dy = planes;
   split.copy_gap = from % kAliasedFloats == 0 ? kGapFloats : 0;
@@ -59,6 +75,8 @@ Split split_pixels(const Conv& s, const Table& t) {
   while (split.rows < s.oh && (split.rows + 1) * split.cols <= (split.merged ? 2 : 1) * kBatchPixels &&
          floats() < kBatchFloats)
     ++split.rows;
+  while (split.rows == 1 && split.cols > kLeastPixels && floats() > kBatchFloats)
+    split.cols = ceil_divide(columns, ceil_divide(columns, split.cols) + 1);
   while (split.cols > 1 && floats() > kCopyFloats) split.cols = ceil_divide(split.cols, 2);
   split.rows = ceil_divide(std::max<Index>(1, s.oh), ceil_divide(std::max<Index>(1, s.oh), split.rows));
   split.row_blocks = ceil_divide(s.oh, split.rows);
@@ -67,7 +85,7 @@ Split split_pixels(const Conv& s, const Table& t) {
   split.batch =
       std::clamp<Index>(std::min(kBatchPixels / (split.rows * split.cols), split.merged ? 1 : kBatchFloats / floats()),
                         1, std::max<Index>(1, units / split.chunks));
-  split.tasks = split.chunks * ceil_divide(split.panels, split.task_panels);
+  split.tasks = parts();
   split.shared_floats = split.chunks * sums;
   const Index pairs = ceil_divide(split.batch * split.rows * split.cols, 16) * 16;
   split.scratch_floats = 4 * pairs + split.batch * kSourceFloats + 64;

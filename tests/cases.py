@@ -150,6 +150,7 @@ ONE_LAYOUT = [
     *(Case(f"ci = {ci}, {why}", (1, 4, 5, ci), (3, 3), 3) for ci, why in PANEL_EDGES.items()),
     Case("outputs beyond the panels that are packed together", (1, 3, 4, 3), (3, 3), 139, padding=1),
     Case("prime channels", (2, 5, 7, 13), (3, 3), 19, padding=1),
+    Case("input channels shared out to tasks", (1, 6, 6, 67), (3, 3), 19, padding=1),
     Case("batch of 5", (5, 4, 3, 2), (2, 2), 3),
     Case("empty batch", (0, 5, 5, 3), (3, 3), 4, padding=1),
     Case("kernel larger than the input", (1, 2, 3, 4), (5, 5), 6, padding=2),

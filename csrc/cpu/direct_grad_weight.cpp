@@ -90,14 +90,33 @@ TAPWISE_INLINE void for_each_tap_run(const Axis& a, bool merged, const Visit& vi
   }
 }
 
-// What a task's sources are summed into: columns of the sums of its chunk.
+// Floats from the sources to those after them, where they are read in place; else 0.
+struct Step {
+  Index x, dy;
+};
+
+// What a task's sources are summed into: columns, and input channels [from.first, from.last) of each tap's rows, of the
+// sums of its chunk.
 struct Target {
   float* sums;
   Index row;
+  Channels from;
   Index panel_step;  // from a panel of dy to the next, where dy is copied; else 0
   bool merged, add;
-  Ahead next;  // to the sources after these, where they are read in place
+  Step next;
 };
+
+Index lines(Index floats) {
+  return (floats + kLineFloats - 1) / kLineFloats;
+}
+
+// What tap (h, w) asks for: it is the last one to see its pixels of x, or the last one of all.
+TAPWISE_INLINE Ahead ahead_of(const Sides& s, const Task& task, const Target& to, const float* x, const float* dy,
+                              bool last_of_x, bool last) {
+  const Channels out = written(s, false, task.panel0, task.panel1);
+  return {x + to.next.x, dy + to.next.dy + out.first, last_of_x && to.next.x ? lines(to.from.last - to.from.first) : 0,
+          last && to.next.dy ? lines(out.last - out.first) : 0};
+}
 
 // Of one panel of one source's dy.
 TAPWISE_INLINE const float* panel_of(const Sides& s, const Task& task, const Target& to, const Source& from, Index p) {
@@ -152,11 +171,13 @@ void accumulate_rows(const Sides& s, const Task& task, Lists& lists, const Targe
     if (in_d < 0 || in_d >= s.d.in || rows.first == rows.last) continue;
     const Index first = (rows.first - b.h0) * columns, count = (rows.last - rows.first) * columns;
     const ListedPixels pixels = {lists.x + first, lists.dy + first};
+    const float* const dy = from.dy.data + offset(from.dy, b.d, b.h0, b.w0);
+    Ahead ahead = ahead_of(s, task, to, nullptr, dy, false, row + 1 == s.d.k * s.h.k);
     for (Index p = task.panel0; p < task.panel1; ++p) {
       const Panel panel = panel_at(s, false, p);
       const float* d = panel_of(s, task, to, from, p);
       outer_product(pixels, count, from.x.data + offset(from.x, in_d, in_h, b.w0 * s.w.stride - s.w.pad),
-                    s.w.k * s.from_channels, d, panel.channels, row + 1 == s.d.k * s.h.k ? to.next : Ahead{0, 0},
+                    s.w.k * s.from_channels, d, panel.channels, ahead,
                     {to.sums + row * s.w.k * s.from_channels * to.row + panel.channel, to.row, true});
     }
   }
@@ -170,13 +191,16 @@ void accumulate(const Sides& s, const Task& task, Lists& lists, const Target& to
       const Index count = list_pixels(s, lists, row / s.h.k, row % s.h.k, run);
       if (count == 0 && to.add) return;
       const ListedPixels pixels = {lists.x, lists.dy};
-      const bool last = row + 1 == s.d.k * s.h.k && run.tap + run.taps == s.w.k;
-      float* const sums = to.sums + (row * s.w.k + run.tap) * s.from_channels * to.row;
+      const Index h = row % s.h.k, end = run.tap + run.taps;
+      const float* const from = x.data + to.from.first - x.channel;
+      Ahead ahead = ahead_of(s, task, to, from, dy.data, h + s.h.stride >= s.h.k && end + s.w.stride > s.w.k,
+                             row + 1 == s.d.k * s.h.k && end == s.w.k);
+      float* const sums = to.sums + ((row * s.w.k + run.tap) * s.from_channels + to.from.first) * to.row;
+      const Index rows = (run.taps - 1) * s.from_channels + to.from.last - to.from.first;
       for (Index p = task.panel0; p < task.panel1; ++p) {
         const Panel panel = panel_at(s, false, p);
         const float* d = dy.data + (to.panel_step ? (p - task.panel0) * to.panel_step : panel.channel);
-        outer_product(pixels, count, x.data + panel.from_channel - x.channel, run.taps * s.from_channels, d,
-                      panel.channels, last && p == task.panel0 ? to.next : Ahead{0, 0},
+        outer_product(pixels, count, from + panel.from_channel, rows, d, panel.channels, ahead,
                       {sums + panel.channel, to.row, to.add});
       }
     });
@@ -198,9 +222,9 @@ Region copy_panels(const Sides& s, const Task& task, const Block& b, const float
 }
 
 // The sources of blocks [first, last), in place or copied to `rest`.
-TAPWISE_INLINE void find_sources(const Sides& s, const Split& split, const Task& task, Index first, Index last,
-                                 const float* x, const float* dy, Lists& lists, float* rest) {
-  const Channels in = read(s, false, task.panel0, task.panel1);
+TAPWISE_INLINE void find_sources(const Sides& s, const Split& split, const Task& task, const Channels& from,
+                                 Index first, Index last, const float* x, const float* dy, Lists& lists, float* rest) {
+  const Channels in = s.groups == 1 ? from : read(s, false, task.panel0, task.panel1);
   const Index pixel = in.last - in.first + split.copy_gap;
   const Index panel_step = split.batch * split.rows * split.cols * kPanel;
   float* dy_copy = rest;
@@ -224,7 +248,7 @@ TAPWISE_INLINE void find_sources(const Sides& s, const Split& split, const Task&
 }
 
 // From block `from` to block `to` of arrays that are read in place.
-TAPWISE_INLINE Ahead step_to(const Sides& s, const Split& split, Index from, Index to) {
+TAPWISE_INLINE Step step_to(const Sides& s, const Split& split, Index from, Index to) {
   const Block a = block_at(s, split, from), b = block_at(s, split, to);
   const auto pixel = [](const Axis& d, const Axis& h, const Axis& w, const Block& at, bool in) {
     return in ? ((at.image * d.in + at.d * d.stride) * h.in + at.h0 * h.stride) * w.in + at.w0 * w.stride
@@ -248,19 +272,23 @@ void conv_direct_grad_weight(const Conv& conv, const Split& split, const float* 
   lists.sources = reinterpret_cast<Source*>(lists.dy + listed);
   float* const rest = scratch + 4 * listed + (split.batch * static_cast<Index>(sizeof(Source) / 4) + 15) / 16 * 16;
   for (Index index = begin; index < end; ++index) {
-    const Index chunk = index % split.chunks, panel0 = index / split.chunks * split.task_panels;
+    const Index chunk = index % split.chunks, part = index / split.chunks % split.from_parts;
+    const Index panel0 = index / (split.chunks * split.from_parts) * split.task_panels;
     const Task task = {{}, panel0, least(split.panels, panel0 + split.task_panels), false};
     const Index last = (chunk + 1) * units / split.chunks;
-    Target to = {sums + chunk * rows * row, row, 0, split.merged, false, {0, 0}};
+    const Channels from = {part * s.from_channels / split.from_parts, (part + 1) * s.from_channels / split.from_parts};
+    Target to = {sums + chunk * rows * row, row, from, 0, split.merged, false, {0, 0}};
     if (split.copies_dy) to.panel_step = split.batch * split.rows * split.cols * kPanel;
     Index unit = chunk * units / split.chunks;
     if (to.merged || unit == last) {
       const Channels out = written(s, false, task.panel0, task.panel1);
-      for (Index i = 0; i < rows; ++i) clear(to.sums + i * row + out.first, out.last - out.first);
+      for (Index tap = 0; tap < rows; tap += s.from_channels)
+        for (Index i = tap + from.first; i < tap + from.last; ++i)
+          clear(to.sums + i * row + out.first, out.last - out.first);
       to.add = true;
     }
     for (; unit < last; unit += split.batch, to.add = true) {
-      find_sources(s, split, task, unit, least(last, unit + split.batch), x, dy, lists, rest);
+      find_sources(s, split, task, from, unit, least(last, unit + split.batch), x, dy, lists, rest);
       to.next = {0, 0};
       if (unit + split.batch < last && !split.copies_dy) to.next = step_to(s, split, unit, unit + split.batch);
       if (split.copies) to.next.x = 0;

@@ -11,7 +11,7 @@ namespace tapwise::ISA {
 
 struct Segment {
   Index a;  // offset of the first channel from the run's first pixel
-  Index b;  // row of the packed panel, or of the weight gradient
+  Index b;  // row of the packed panel
   Index k;
   int skip_first = 0, skip_last = 0;  // pixels at either end for which it is outside the input; at most one isn't 0
 };
@@ -54,11 +54,5 @@ void dot_run(const Run&, const float* w, Index w_row, const Store&);
 
 // y[p, o] = sum over segments of a[p, o] * panel[b, o]; every k is 1
 void depthwise_run(const Run&, const float* panel, const Store&);
-
-// sums[b + i, o] += sum over p of a[p, i] * dy[p, o]
-void outer_run(const Run&, const float* dy, Index dy_pixel, Index channels, float* sums, Index sums_row);
-
-// sums[b, o] += sum over p of a[p, o] * dy[p, o]
-void depthwise_outer_run(const Run&, const float* dy, Index dy_pixel, Index channels, float* sums, Index sums_row);
 
 }  // namespace tapwise::ISA

@@ -10,6 +10,7 @@
 // Chellapilla et al., "High Performance Convolutional Neural Networks for Document Processing", 2006.
 #include "convolve.h"
 #include "grad_weight.h"
+#include "outer.h"
 
 namespace tapwise::ISA {
 namespace {
@@ -67,9 +68,13 @@ struct Im2col {
                          float* sums, const Scratch& c) {
     for_each_gathered(s, task, b, x, c, [&](const Run& run, Index p0, Index p1, Index h, Index w, Index) {
       const float* d = dy.data + offset(dy, b.d, h, w) - dy.channel;
+      const Index row = s.groups * s.to_channels;
+      Ahead none{};
       for (Index p = p0; p < p1; ++p) {
         const Panel panel = panel_at(s, false, p);
-        outer_run(run, d + panel.channel, dy.w_step, panel.channels, sums + panel.channel, s.groups * s.to_channels);
+        for (const Segment* taps = run.segments; taps < run.segments + run.segment_count; ++taps)
+          outer_product(EvenPixels{run.a_pixel, dy.w_step}, run.pixels, run.a + taps->a, taps->k, d + panel.channel,
+                        panel.channels, none, {sums + taps->b * row + panel.channel, row, true});
       }
     });
   }

@@ -192,6 +192,7 @@ void conv_winograd_grad_sums(const Conv& s, const GradTiling& g, Index panel, In
   const Index tiles = all.last - all.first, passes = most<Index>(1, (tiles + kPassTiles - 1) / kPassTiles);
   const Index channels = (least<Index>(kPanel, s.co - panel * kPanel) + kLanes - 1) / kLanes * kLanes;
   const EvenPixels steps{g.x.v_tile, g.g_tile};
+  Ahead none{};
   for (Index block = begin; block < end; ++block) {
     const Share rows = share(s.ci, g.blocks, block);
     const Index count = rows.last - rows.first;
@@ -200,7 +201,7 @@ void conv_winograd_grad_sums(const Conv& s, const GradTiling& g, Index panel, In
       for (Index pass = 0; pass < passes; ++pass) {
         const Share part = share(tiles, passes, pass);
         outer_product(steps, part.last - part.first, v + f * g.x.v_frequency + part.first * g.x.v_tile + rows.first,
-                      count, gradient + f * g.g_frequency + part.first * g.g_tile, channels, Ahead{0, 0},
+                      count, gradient + f * g.g_frequency + part.first * g.g_tile, channels, none,
                       {m + f * count * kPanel, kPanel, add || pass > 0});
       }
     if (g.at_once) conv_winograd_grad_weight(s, g, panel, m, dw, block, block + 1);
