@@ -6,7 +6,7 @@ import math
 import time
 import warnings
 from collections.abc import Sequence
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, closing, nullcontext
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike, NDArray
 
 from . import optimizers
 from .console import Progress
-from .data import Batches
+from .data import Batches, Stream
 from .layers.layer import Parameter, Shape
 from .objective import Objective
 from .random import next_seed
@@ -130,12 +130,17 @@ class Trainer:
         validation_data: tuple[Any, Any] | None = None,
         shuffle: bool = True,
         initial_epoch: int = 0,
+        steps_per_epoch: int | None = None,
     ) -> History:
         """Train on batches of x (n, ...) and y (n, ...), or on data.Batches, until `epochs` epochs are done.
 
+        x may also be a generator of batches (x, y), with steps_per_epoch, or an object that gives them by __getitem__
+        and has __len__, as Keras' PyDataset: see data.Stream.
         validation_split holds back the last part of x and y, before they are shuffled. Interrupted, the model keeps
         the steps done and `model.history` the epochs done.
         """
+        if is_stream(x):
+            x = Stream(x, steps_per_epoch)
         batches, held = self._training_data(x, y, batch_size, shuffle, validation_split, validation_data)
         self.history = history = History(verbose=verbose, epochs=epochs, steps=len(batches))
         with Progress(len(batches), epochs=epochs, verbose=verbose) as progress:
@@ -208,14 +213,15 @@ class Trainer:
         shuffle: bool,
         validation_split: float,
         validation_data: tuple[Any, Any] | None,
-    ) -> tuple[Batches, Examples | None]:
+    ) -> tuple[Batches | Stream, Examples | None]:
         """The batches to train on, and the examples to validate with."""
         held = None
-        if isinstance(x, Batches):
+        batches: Batches | Stream
+        if isinstance(x, (Batches, Stream)):
             if y is not None or validation_split:
-                raise ValueError("y and validation_split must be left out with Batches, which hold both x and y")
+                raise ValueError("y and validation_split must be left out with batches, which hold both x and y")
             batches = x
-            self._data(x.x, x.y, "fit")
+            self._data(*(x.like() if isinstance(x, Batches) else (x.x, x.y)), "fit")
         else:
             xs, ys = self._data(x, y, "fit")
             if validation_split and validation_data is None:
@@ -259,16 +265,21 @@ class Trainer:
     def _batch(self, xs: list[Array], rows: slice = slice(None)) -> list[Array]:
         return [np.ascontiguousarray(x[rows], self.dtype) for x in xs]
 
-    def _train(self, batches: Batches, epoch: int, history: History, progress: Progress) -> None:
+    def _train(self, batches: Batches | Stream, epoch: int, history: History, progress: Progress) -> None:
         """One epoch; tells of the first step of all that gives a loss of NaN."""
         self.objective.reset(listed(batches.y), self.result_shapes)
         told = any(map(math.isnan, history.history.get("loss", ())))
-        for step, (x, y) in enumerate(batches.epoch(epoch), 1):
-            self._step(listed(x), listed(y))
-            if math.isnan(self.objective.mean.total) and not told:
-                told = True
-                warnings.warn(f"the loss is NaN from epoch {epoch + 1}, step {step} on", RuntimeWarning, stacklevel=3)
-            progress.step(step, self._logs())
+        with closing(batches.epoch(epoch)) as drawn:
+            for step, (x, y) in enumerate(drawn, 1):
+                if isinstance(batches, Stream):
+                    x, y = self._data(x, y, "fit")
+                    x = self._batch(x)
+                self._step(listed(x), listed(y))
+                if math.isnan(self.objective.mean.total) and not told:
+                    told = True
+                    message = f"the loss is NaN from epoch {epoch + 1}, step {step} on"
+                    warnings.warn(message, RuntimeWarning, stacklevel=3)
+                progress.step(step, self._logs())
 
     def _step(self, xs: list[Array], ys: list[Array | None]) -> None:
         outputs = self.run(xs, training=True)
@@ -291,6 +302,12 @@ class Trainer:
         if return_dict:
             return logs
         return list(logs.values()) if len(logs) > 1 else logs["loss"]
+
+
+def is_stream(x: Any) -> bool:
+    """Whether x gives batches one after the other and is no data.Batches, data.Stream or array."""
+    known = isinstance(x, (Batches, Stream, list, tuple, dict)) or hasattr(x, "__array__")
+    return not known and (hasattr(x, "__next__") or hasattr(x, "__getitem__"))
 
 
 def numbers(x: ArrayLike | None, name: str) -> Array:

@@ -9,3 +9,4 @@ from .idx import read_idx as read_idx
 from .idx import read_idx_pair as read_idx_pair
 from .npz import read_npz as read_npz
 from .split import stratified_split as stratified_split
+from .stream import Stream as Stream

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from .ahead import ahead
+from .augment import Augment
 from .gather import gather
 
 Arrays: TypeAlias = Any  # an array, or a list of arrays of one length
@@ -18,6 +20,10 @@ class Batches:
 
     x comes as dtype, x * scale + offset in the pass that gathers it; y keeps its type. The order depends on seed
     and epoch alone, so any epoch can be drawn again. Raises ValueError on empty arrays or different lengths.
+
+    augment makes the batches of images instead: its random numbers depend on the image's number and the epoch, and y
+    (target says what it is: "labels", "segmentation_masks", "bounding_boxes", "keypoints") follows its image. workers
+    threads make batches while the caller uses those before, the same ones for any number of them; 0: the caller does.
     """
 
     def __init__(
@@ -31,6 +37,10 @@ class Batches:
         scale: float = 1.0,
         offset: float = 0.0,
         dtype: DTypeLike = np.float32,
+        augment: Augment | None = None,
+        target: str = "labels",
+        workers: int = 0,
+        prefetch: int = 2,
     ) -> None:
         inputs, targets = (each if isinstance(each, list) else [each] for each in (x, y))
         counts = [len(array) for array in (*inputs, *targets) if array is not None]
@@ -43,7 +53,14 @@ class Batches:
             raise ValueError(f"batch_size must be >= 1, got {batch_size}")
         self.x, self.y, self.items = x, y, counts[0]
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
+        if workers < 0 or prefetch < 0:
+            raise ValueError(f"workers and prefetch must be >= 0, got {workers} and {prefetch}")
         self.scale, self.offset, self.dtype = scale, offset, np.dtype(dtype)
+        self.augment, self.target, self.workers, self.prefetch = augment, target, workers, prefetch
+        if augment is not None:
+            if (scale, offset) != (1.0, 0.0) or self.dtype != np.float32 or isinstance(x, list) or isinstance(y, list):
+                raise ValueError("augment needs one array of images and one of targets; scale and dtype are its own")
+            self._augmented(np.zeros(0, np.intp), 0)  # raises on what doesn't fit
 
     def __len__(self) -> int:
         return -(-self.items // self.batch_size)
@@ -54,12 +71,31 @@ class Batches:
             return np.arange(self.items, dtype=np.intp)
         return np.random.default_rng((self.seed, epoch)).permutation(self.items).astype(np.intp, copy=False)
 
-    def epoch(self, number: int) -> Iterator[tuple[Any, Any]]:
+    def like(self) -> tuple[Any, Any]:
+        """x and y with the shapes and types of what the batches hold, for checks: y itself where it stays."""
+        if self.augment is None:
+            return self.x, self.y
+        x, y = self._augmented(np.zeros(1, np.intp), 0)
+        if self.target == "labels":
+            return np.broadcast_to(x, (self.items, *x.shape[1:])), self.y
+        return np.broadcast_to(x, (self.items, *x.shape[1:])), np.broadcast_to(y, (self.items, *y.shape[1:]))
+
+    def epoch(self, number: int) -> Generator[tuple[Any, Any], None, None]:
         """The batches of one epoch, each x and y as they were given: an array or a list."""
         order = self.order(number)
-        for start in range(0, len(order), self.batch_size):
-            rows = order[start : start + self.batch_size]
-            yield each(self._inputs, self.x, rows), each(take, self.y, rows)
+
+        def batch(i: int) -> tuple[Any, Any]:
+            rows = order[i * self.batch_size : (i + 1) * self.batch_size]
+            if self.augment is not None:
+                return self._augmented(rows, number)
+            return each(self._inputs, self.x, rows), each(take, self.y, rows)
+
+        return ahead(batch, len(self), self.workers, self.prefetch)
+
+    def _augmented(self, rows: NDArray[np.intp], epoch: int) -> tuple[Any, Any]:
+        assert self.augment is not None
+        result = self.augment({"images": self.x, self.target: self.y}, rows=rows, epoch=epoch)
+        return result["images"], result[self.target]
 
     def _inputs(self, x: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
         return gather(x, rows, self.scale, self.offset, self.dtype)
