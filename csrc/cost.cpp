@@ -90,7 +90,7 @@ double winograd_seconds(const Conv& s, const Plan& p, const Table& t, int cores)
   const double part_in = g.fused ? part : 1;
   const double ci = real(s.ci), co = real(ceil_divide(s.co, t.lanes) * t.lanes);
   const double axes = s.kh == 1 || s.kw == 1 ? 1 : 2;
-  const double products = part * elements * (ci + kProductStart) * co * (s.co <= t.lanes ? c.narrow : 1);
+  const double products = part * real(g.products) * (ci + kProductStart) * co * (s.co <= t.lanes ? c.narrow : 1);
   const double transforms =
       kTransform[std::max(g.tile_h, g.tile_w) / 2 - 1] * axes * elements * (part_in * ci + part * co);
   const double weights = weight_seconds(g.taps ? s.ci * s.co * s.kh * s.kw : g.packed_floats, g.fused ? 1 : part);

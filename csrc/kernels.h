@@ -63,7 +63,11 @@ using ConvUnpack = void(const Conv& s, Index chunks, const float* sums, float* d
 // Rounds and blocks are near-equal shares, of all tiles and of a round's. Made by winograd_plan.cpp.
 struct Tiling {
   Index tile_h, tile_w, frequencies;
-  Index rows, cols, tiles;  // tiles down an image, across it, in all images
+  Index rows, cols, tiles;             // tiles down an image, across it, in all images
+  Index last_h, last_w;                // outputs of the last tile of a column, and of a row
+  Index points_w;                      // of a row; frequencies are numbered row by row
+  Index last_points_h, last_points_w;  // which of its points the last tile has, one bit each
+  Index products;                      // of all tiles and frequencies
   bool fused;  // a task takes its tiles from x to y, in one round; else each thread transforms all of a round's first
   Index rounds, blocks, task_blocks;
   Index panels, task_panels;

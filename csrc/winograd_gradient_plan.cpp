@@ -47,6 +47,7 @@ GradTiling tile_winograd_gradient(const Conv& s, Index tile, const Table& t) {
   GradTiling g{};
   g.x = tile_winograd(s, tile, true, t);
   g.x.fused = g.x.taps = false;
+  g.x.last_h = g.x.tile_h, g.x.last_w = g.x.tile_w;  // all tiles alike
   g.x.task_channels = ceil_divide(s.ci, t.lanes) * t.lanes;
   g.x.v_tile = padded(g.x.task_channels);
   g.x.rounds = g.groups = g.chunks = g.splits = 1;

@@ -1,6 +1,8 @@
 #include "winograd_plan.h"
 
 #include <algorithm>
+#include <bit>
+#include <cstdint>
 #include <utility>
 
 #include "scratch.h"
@@ -57,6 +59,29 @@ void cut_weights(Tiling& g, const Conv& s, bool packed, const Table& t) {
   g.packed_floats = g.taps_in_place ? 0 : spills ? g.panels * s.ci * s.kh * s.kw * t.panel : whole;
 }
 
+// The points of a last tile of so many outputs, one bit each; see cpu/winograd.h.
+Index last_points(Index outputs, Index tile, Index points) {
+  const Index all = (1 << points) - 1, infinity = 1 << (points - 1);
+  if (outputs == tile) return all;
+  if (tile == 4 && outputs <= 2) return outputs == 2 ? 0b111 | infinity : 0b111;
+  return all & ~infinity;
+}
+
+Index count(Index bits) {
+  return std::popcount(static_cast<std::uint64_t>(bits));
+}
+
+// Last tiles of fewer outputs take fewer products.
+void cut_last(Tiling& g, const Conv& s, Index points_h, Index points_w) {
+  g.last_h = s.oh - (g.rows - 1) * g.tile_h;
+  g.last_w = s.ow - (g.cols - 1) * g.tile_w;
+  g.points_w = points_w;
+  g.last_points_h = last_points(g.last_h, g.tile_h, points_h);
+  g.last_points_w = last_points(g.last_w, g.tile_w, points_w);
+  g.products =
+      s.n * ((g.rows - 1) * points_h + count(g.last_points_h)) * ((g.cols - 1) * points_w + count(g.last_points_w));
+}
+
 // In `rounds` at least, each thread transforms all tiles of one; in 1 they may be fused.
 Tiling cut_tiles(const Conv& s, Index tile, bool packed, Index rounds, const Table& t) {
   Tiling g{};
@@ -67,6 +92,7 @@ Tiling cut_tiles(const Conv& s, Index tile, bool packed, Index rounds, const Tab
   g.rows = ceil_divide(s.oh, g.tile_h);
   g.cols = ceil_divide(s.ow, g.tile_w);
   g.tiles = s.n * g.rows * g.cols;
+  cut_last(g, s, size_h, size_w);
   g.panels = g.task_panels = ceil_divide(s.co, t.panel);
 
   g.rounds = 1;

@@ -26,6 +26,7 @@ OWN = [
     Case("5x5, kernel larger than the input", (1, 2, 3, 4), (5, 5), 6, padding=3),
     Case("1x3", (2, 5, 11, 6), (1, 3), 19, padding=((0, 0), (1, 1))),
     Case("3x1", (2, 11, 5, 6), (3, 1), 19, padding=((1, 1), (0, 0))),
+    Case("1x3, two outputs in the last tile", (1, 3, 10, 6), (1, 3), 7, padding=((0, 0), (1, 1))),
     Case("3x1, padded on both axes", (1, 6, 3, 5), (3, 1), 4, padding=1),
     Case("1x5", (1, 4, 17, 3), (1, 5), 9, padding=((0, 0), (2, 2))),
     Case("5x1", (1, 17, 4, 3), (5, 1), 9, padding=((2, 2), (0, 0))),

@@ -14,12 +14,12 @@ POINTS = {4: (1.0,), 6: (0.625, 1.5), 8: (0.5, 1.0, 2.0)}
 
 
 @cache
-def matrices(outputs, taps):
+def matrices(outputs, taps, pairs=None):
     """A' (outputs, size), G (size, taps), B' (size, size) of F(outputs, taps) from its points, size = all of them."""
     size = outputs + taps - 1
     if size == 1:
         return np.ones((1, 1)), np.ones((1, 1)), np.ones((1, 1))
-    finite = np.array([0.0, *(sign * p for p in POINTS[size] for sign in (1, -1))])
+    finite = np.array([0.0, *(sign * p for p in pairs or POINTS[size] for sign in (1, -1))])
     a, g, b = np.zeros((outputs, size)), np.zeros((size, taps)), np.zeros((size, size))
     for i, point in enumerate(finite):
         others = np.delete(finite, i)
@@ -29,6 +29,20 @@ def matrices(outputs, taps):
     a[-1, -1] = g[-1, -1] = 1
     b[-1] = np.poly(finite)[::-1]
     return a, g, b
+
+
+def lines(outputs, tile, taps):
+    """(first output, number of tiles, A', G, B') of the whole tiles, and of the last one where it has fewer outputs:
+    without infinity, and with up to two of four from F(2, 3) at the smaller points."""
+    tile = 1 if taps == 1 else tile
+    whole, rest = divmod(outputs, tile)
+    result = [(0, whole, *matrices(tile, taps))] if whole else []
+    if rest:
+        a, g, b = matrices(2, 3, POINTS[6][:1]) if (tile, taps) == (4, 3) and rest <= 2 else matrices(tile, taps)
+        if rest < len(a):
+            a, g, b = a[:rest, :-1], g[:-1], b[:-1]
+        result.append((whole * tile, 1, a, g, b))
+    return result
 
 
 def pad_or_crop(x, axis, before, size):
@@ -53,22 +67,31 @@ def in_two_dimensions(case, x, w):
 def winograd(case, x, w, tile, *, mass=False):
     """conv(x, w) of a case by F(tile, taps) on each axis that has taps; with mass, the mass."""
     x, w, before = in_two_dimensions(case, x.astype(np.float64), w.astype(np.float64))
-    (ah, gh, bh), (aw, gw, bw) = (matrices(1 if taps == 1 else tile, taps) for taps in w.shape[:2])
-    if mass:
-        x, w, ah, gh, bh, aw, gw, bw = (np.abs(a) for a in (x, w, ah, gh, bh, aw, gw, bw))
     outputs = case.outputs if len(case.k) == 2 else (1, *case.outputs)
-    for axis, a, out, pad in zip((1, 2), (ah, aw), outputs, before, strict=True):
-        x = pad_or_crop(x, axis, pad, (-(-out // len(a)) - 1) * len(a) + a.shape[1])
-    windows = np.lib.stride_tricks.sliding_window_view(x, (ah.shape[1], aw.shape[1]), (1, 2))
-    tiles = windows[:, :: len(ah), :: len(aw)]  # (n, rows, cols, ci, height, width)
+    y = np.empty((len(x), *outputs, w.shape[-1]))
+    down, across = (lines(out, tile, taps) for out, taps in zip(outputs, w.shape[:2], strict=True))
+    for h, rows, ah, gh, bh in down:
+        for v, cols, aw, gw, bw in across:
+            part = x
+            for axis, at, count, a, b in ((1, before[0] - h, rows, ah, bh), (2, before[1] - v, cols, aw, bw)):
+                part = pad_or_crop(part, axis, at, (count - 1) * len(a) + b.shape[1])
+            windows = np.lib.stride_tricks.sliding_window_view(part, (bh.shape[1], bw.shape[1]), (1, 2))
+            tiles = windows[:, :: len(ah), :: len(aw)]  # (n, rows, cols, ci, height, width)
+            operands = (tiles, w, ah, gh, bh, aw, gw, bw)
+            sized = [np.abs(a) for a in operands] if mass else operands
+            y[:, h : h + rows * len(ah), v : v + cols * len(aw)] = tiled(*sized)
+    y = y.reshape(len(x), *case.outputs, w.shape[-1])
+    return np.moveaxis(y, -1, 1) if case.data_format == "channels_first" else y
+
+
+def tiled(tiles, w, ah, gh, bh, aw, gw, bw):
+    """y (n, height, width, co) of tiles that make up a rectangle."""
     v = np.einsum("ai,bj,nrkcij->nrkabc", bh, bw, tiles, optimize=True)
     u = np.einsum("ai,bj,ijco->abco", gh, gw, w, optimize=True)
     m = np.einsum("nrkabc,abco->nrkabo", v, u, optimize=True)
     y = np.einsum("ia,jb,nrkabo->nrikjo", ah, aw, m, optimize=True)
-    n, rows, _, cols, _, co = y.shape
-    y = y.reshape(n, rows * len(ah), cols * len(aw), co)[:, : outputs[0], : outputs[1]]
-    y = y.reshape(n, *case.outputs, co)
-    return np.moveaxis(y, -1, 1) if case.data_format == "channels_first" else y
+    n, rows, height, cols, width, co = y.shape
+    return y.reshape(n, rows * height, cols * width, co)
 
 
 def winograd_gradient(case, x, dy, tile, *, mass=False):

@@ -55,8 +55,8 @@ TAPWISE_INLINE void input_tile(const From& x, float* v, Index v_frequency) {
       transform_input<H, kTwo>([&](int i) { return load(x.at(i, j)); }, half[0][j], half[1][j]);
   TAPWISE_UNROLL for (int i = 0; i < (H::kSize > 1 ? 2 : 1); ++i) {
     transform_input<W>(half[i], row);
-    float* to = v + rows[i] * W::kSize * v_frequency;
-    TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j, to += v_frequency) store(to, row[j]);
+    float* const to = v + H::point(rows[i]) * W::kAll * v_frequency;
+    TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) store(to + W::point(j) * v_frequency, row[j]);
   }
   if constexpr (kTwo + 1 < kInputTwos<H>) input_tile<H, W, kTwo + 1>(x, v, v_frequency);
 }
@@ -91,7 +91,7 @@ TAPWISE_INLINE Index v_at(const Tiling& g, Index c) {
 // Transforms a run of tiles; v is its first tile's.
 template <class H, class W>
 void input_run(const Conv& s, const Tiling& g, const TileRun& run, const float* x, float* v, float* strip) {
-  const Index h = run.row * H::kOutputs - s.pt, w = run.col * W::kOutputs - s.pl;
+  const Index h = run.row * g.tile_h - s.pt, w = run.col * g.tile_w - s.pl;
   if (s.layout == Layout::channels_first) {
     const Index cols = (run.count - 1) * W::kOutputs + W::kSize;
     for_each_vector(0, s.ci, [&](Index c, Index channels) {
@@ -121,6 +121,16 @@ void input_run(const Conv& s, const Tiling& g, const TileRun& run, const float* 
   }
 }
 
+// v begins with that of tile tiles.first.
+template <class H, class W>
+void input_tiles(const Conv& s, const Tiling& g, Share tiles, const float* x, float* v, float* strip) {
+  for_each_tile_run(g, tiles.first, tiles.last, [&](const TileRun& run, Index t) {
+    with_lines_of<H, W>(g, run, [&]<class RunH, class RunW>() {
+      input_run<RunH, RunW>(s, g, run, x, v + (t - tiles.first) * g.v_tile, strip);
+    });
+  });
+}
+
 // Where a tile's outputs go: rows x cols of `channels`.
 struct Target {
   float* y;
@@ -132,8 +142,8 @@ struct Target {
 template <bool kWhole, class H, class W, int kFirst = 0>
 TAPWISE_INLINE void output_tile(const float* m, Index m_frequency, Vec b, bool relu_after, const Target& to) {
   Vec half[W::kSize][H::kOutputs];
-  TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j)
-      transform_output<H, kFirst>([&](int i) { return load(m + (i * W::kSize + j) * m_frequency); }, half[j]);
+  TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) transform_output<H, kFirst>(
+      [&](int i) { return load(m + (H::point(i) * W::kAll + W::point(j)) * m_frequency); }, half[j]);
   TAPWISE_UNROLL for (int i = kFirst; i < H::kOutputs; i += 2) {
     if (!kWhole && i >= to.rows) break;
     Vec d[W::kSize], y[W::kOutputs];
@@ -172,7 +182,7 @@ TAPWISE_INLINE void finish_tile(const Epilogue& e, const float* m, Index m_frequ
 template <class H, class W>
 void output_run(const Conv& s, const Tiling& g, const Epilogue& e, const TileRun& run, Index c, Index channels,
                 const float* m, float* y, float* strip) {
-  const Index h = run.row * H::kOutputs, w = run.col * W::kOutputs;
+  const Index h = run.row * g.tile_h, w = run.col * g.tile_w;
   const Index rows = least<Index>(H::kOutputs, s.oh - h), cols = least(run.count * W::kOutputs, s.ow - w);
   const bool planes = s.layout == Layout::channels_first;
   const auto tiles = [&](Target to, Index first) {
@@ -198,13 +208,12 @@ void output_run(const Conv& s, const Tiling& g, const Epilogue& e, const TileRun
 }
 
 // Asks for part `part` of `parts` of the pixels that tiles [tiles.first, tiles.last) read.
-template <class H, class W>
 TAPWISE_INLINE void prefetch_input(const Conv& s, const Tiling& g, Share tiles, Index parts, Index part,
                                    const float* x) {
   for_each_tile_run(g, tiles.first, tiles.last, [&](const TileRun& run, Index) {
-    const Index h = run.row * H::kOutputs - s.pt, w = run.col * W::kOutputs - s.pl;
-    const Index h0 = most<Index>(0, h), h1 = least(s.ih, h + H::kSize);
-    const Index w0 = most<Index>(0, w), w1 = least(s.iw, w + run.count * W::kOutputs);
+    const Index h = run.row * g.tile_h - s.pt, w = run.col * g.tile_w - s.pl;
+    const Index h0 = most<Index>(0, h), h1 = least(s.ih, h + g.tile_h + s.kh - 1);
+    const Index w0 = most<Index>(0, w), w1 = least(s.iw, w + run.count * g.tile_w);
     const Share floats = share(w1 - w0 > 0 ? (w1 - w0) * s.ci : 0, parts, part);
     for (Index i = h0; i < h1; ++i) {
       const float* row = x + ((run.image * s.ih + i) * s.iw + w0) * s.ci;
@@ -213,13 +222,12 @@ TAPWISE_INLINE void prefetch_input(const Conv& s, const Tiling& g, Share tiles, 
   });
 }
 
-template <class H, class W>
 TAPWISE_INLINE void prefetch_output(const Conv& s, const Tiling& g, Share tiles, Index c, Index parts, Index part,
                                     float* y) {
   for_each_tile_run(g, tiles.first, tiles.last, [&](const TileRun& run, Index) {
-    const Index h = run.row * H::kOutputs, w = run.col * W::kOutputs;
-    const Index h1 = least(s.oh, h + H::kOutputs);
-    const Share pixels = share(least(s.ow - w, run.count * W::kOutputs), parts, part);
+    const Index h = run.row * g.tile_h, w = run.col * g.tile_w;
+    const Index h1 = least(s.oh, h + g.tile_h);
+    const Share pixels = share(least(s.ow - w, run.count * g.tile_w), parts, part);
     for (Index i = h; i < h1; ++i) {
       float* row = y + ((run.image * s.oh + i) * s.ow + w) * s.co + c;
       for (Index k = pixels.first; k < pixels.last; ++k) {
@@ -230,16 +238,26 @@ TAPWISE_INLINE void prefetch_output(const Conv& s, const Tiling& g, Share tiles,
   });
 }
 
-// m = v u for panel p of `tiles` tiles, a product a frequency; between(step, steps) is called after each.
+// Products of one frequency of `tiles`, whose v and m begin with those of tile tiles.first.
+TAPWISE_INLINE void multiply_point(const Tiling& g, Share tiles, Index f, Index channels, Index width, const float* v,
+                                   const float* u, float* m, bool continues) {
+  const Share part = Parts(g).with_point(g, tiles, f / g.points_w, f % g.points_w);
+  if (part.first >= part.last) return;
+  const Segment segment = {0, 0, channels};
+  const Index from = part.first - tiles.first;
+  Store to = {m + f * g.m_frequency + from * kPanel, kPanel, width, nullptr, nullptr, Activation::none, 0};
+  to.continues = continues;
+  gemm_run({v + f * g.v_frequency + from * g.v_tile, g.v_tile, &segment, 1, part.last - part.first}, u, to);
+}
+
+// m = v u for panel p of `tiles`, a product a frequency; between(step, steps) is called after each.
 template <class Between>
-TAPWISE_INLINE void multiply(const Conv& s, const Tiling& g, Index p, Index tiles, const float* v, const float* packed,
+TAPWISE_INLINE void multiply(const Conv& s, const Tiling& g, Index p, Share tiles, const float* v, const float* packed,
                              float* m, const Between& between) {
-  const Segment channels = {0, 0, s.ci};
   const Index width = s.co - p * kPanel > kLanes ? kPanel : kLanes;  // whole vectors, of zeros past co
   packed += p * g.frequencies * g.u_frequency;
   for (Index f = 0; f < g.frequencies; ++f, packed += g.u_frequency) {
-    gemm_run({v + f * g.v_frequency, g.v_tile, &channels, 1, tiles}, packed,
-             {m + f * g.m_frequency, kPanel, width, nullptr, nullptr, Activation::none, 0});
+    multiply_point(g, tiles, f, s.ci, width, v, packed, m, false);
     between(f, g.frequencies);
   }
 }
@@ -253,18 +271,14 @@ TAPWISE_INLINE void prefetch_taps(const Conv& s, const float* taps, Index channe
 // The same for a part of the channels, from taps, two rows of u at a time; continues: added to the parts before.
 template <class H, class W, int kTwo = 0, class Between>
 TAPWISE_INLINE void multiply_taps(const Conv& s, const Tiling& g, const Taps& taps, bool continues, Index channels,
-                                  Index outputs, Index tiles, const float* v, float* m, float* u,
+                                  Index outputs, Share tiles, const float* v, float* m, float* u,
                                   const Between& between) {
   constexpr const int (&rows)[2] = kInputRows<H, kTwo>;
   constexpr int kRows = H::kSize > 1 ? 2 : 1;
   transform_weights<H, W, kTwo>(taps, channels, outputs, u, u + W::kSize * g.u_frequency, g.u_frequency);
-  const Segment segment = {0, 0, channels};
   for (int k = 0; k < kRows * W::kSize; ++k) {
     const Index f = rows[k / W::kSize] * W::kSize + k % W::kSize;
-    Store to = {m + f * g.m_frequency, kPanel, outputs > kLanes ? kPanel : kLanes, nullptr, nullptr,
-                Activation::none,      0};
-    to.continues = continues;
-    gemm_run({v + f * g.v_frequency, g.v_tile, &segment, 1, tiles}, u + k * g.u_frequency, to);
+    multiply_point(g, tiles, f, channels, outputs > kLanes ? kPanel : kLanes, v, u + k * g.u_frequency, m, continues);
     between(kTwo * 2 * W::kSize + k);
   }
   if constexpr (kTwo + 1 < kInputTwos<H>)
@@ -273,7 +287,7 @@ TAPWISE_INLINE void multiply_taps(const Conv& s, const Tiling& g, const Taps& ta
 
 // m = v u for panel p from taps, a part of the channels after the other.
 template <class H, class W, class Between>
-void multiply_panel(const Conv& s, const Tiling& g, Index p, Index tiles, const float* v, const float* w, float* m,
+void multiply_panel(const Conv& s, const Tiling& g, Index p, Share tiles, const float* v, const float* w, float* m,
                     float* u, const Between& between) {
   const Index outputs = least<Index>(kPanel, s.co - p * kPanel), parts = (s.ci + g.task_channels - 1) / g.task_channels;
   float* const strip = u + 2 * W::kSize * g.u_frequency;
@@ -293,23 +307,25 @@ void multiply_panel(const Conv& s, const Tiling& g, Index p, Index tiles, const 
   }
 }
 
-// Panels [p0, p1) of y for tiles [first, last), whose v begins with that of tile `first`.
+// Panels [p0, p1) of y for `tiles`, whose v begins with that of the first.
 template <class H, class W>
-void output_panels(const Conv& s, const Tiling& g, const Epilogue& e, Index p0, Index p1, Index first, Index last,
-                   const float* v, const float* weights, float* y, float* scratch, Share next, const float* x) {
+void output_panels(const Conv& s, const Tiling& g, const Epilogue& e, Index p0, Index p1, Share tiles, const float* v,
+                   const float* weights, float* y, float* scratch, Share next, const float* x) {
   float *m = scratch, *strip = scratch + g.frequencies * g.m_frequency;
   for (Index p = p0; p < p1; ++p) {
     const auto between = [&](Index step, Index steps) {
-      prefetch_input<H, W>(s, g, next, g.panels * steps, p * steps + step, x);
-      prefetch_output<H, W>(s, g, {first, last}, p * kPanel, steps, step, y);
+      prefetch_input(s, g, next, g.panels * steps, p * steps + step, x);
+      prefetch_output(s, g, tiles, p * kPanel, steps, step, y);
     };
     if (g.taps)
-      multiply_panel<H, W>(s, g, p, last - first, v, weights, m, strip, between);
+      multiply_panel<H, W>(s, g, p, tiles, v, weights, m, strip, between);
     else
-      multiply(s, g, p, last - first, v, weights, m, between);
-    for_each_tile_run(g, first, last, [&](const TileRun& run, Index t) {
-      const Index c = p * kPanel;
-      output_run<H, W>(s, g, e, run, c, least<Index>(kPanel, s.co - c), m + (t - first) * kPanel, y, strip);
+      multiply(s, g, p, tiles, v, weights, m, between);
+    for_each_tile_run(g, tiles.first, tiles.last, [&](const TileRun& run, Index t) {
+      const Index c = p * kPanel, channels = least<Index>(kPanel, s.co - c);
+      with_lines_of<H, W>(g, run, [&]<class RunH, class RunW>() {
+        output_run<RunH, RunW>(s, g, e, run, c, channels, m + (t - tiles.first) * kPanel, y, strip);
+      });
     });
   }
 }
@@ -322,10 +338,8 @@ void conv_winograd_forward(const Conv& s, const Tiling& g, const Epilogue& e, co
     float *v = scratch, *rest = scratch + g.frequencies * g.v_frequency;
     for (Index block = begin; block < end; ++block) {
       const Share tiles = share(g.tiles, g.blocks, block);
-      for_each_tile_run(g, tiles.first, tiles.last, [&](const TileRun& run, Index t) {
-        input_run<H, W>(s, g, run, x, v + (t - tiles.first) * g.v_tile, rest);
-      });
-      output_panels<H, W>(s, g, e, 0, g.panels, tiles.first, tiles.last, v, packed, y, rest,
+      input_tiles<H, W>(s, g, tiles, x, v, rest);
+      output_panels<H, W>(s, g, e, 0, g.panels, tiles, v, packed, y, rest,
                           block + 1 < end ? share(g.tiles, g.blocks, block + 1) : Share{0, 0}, x);
     }
   });
@@ -335,9 +349,7 @@ void conv_winograd_input(const Conv& s, const Tiling& g, Index round, const floa
                          Index begin, Index end) {
   with_lines(s, g, [&]<class H, class W>() {
     const Index first = share(g.tiles, g.rounds, round).first;
-    for_each_tile_run(g, first + begin, first + end, [&](const TileRun& run, Index t) {
-      input_run<H, W>(s, g, run, x, v + (t - first) * g.v_tile, scratch);
-    });
+    input_tiles<H, W>(s, g, {first + begin, first + end}, x, v + begin * g.v_tile, scratch);
   });
 }
 
@@ -348,8 +360,9 @@ void conv_winograd_output(const Conv& s, const Tiling& g, const Epilogue& e, Ind
     for (Index task = begin; task < end; ++task) {
       const Share tiles = share(all.last - all.first, g.blocks, task % g.blocks);
       const Index p = task / g.blocks * g.task_panels;
-      output_panels<H, W>(s, g, e, p, least(g.panels, p + g.task_panels), all.first + tiles.first,
-                          all.first + tiles.last, v + tiles.first * g.v_tile, packed, y, scratch, Share{0, 0}, nullptr);
+      output_panels<H, W>(s, g, e, p, least(g.panels, p + g.task_panels),
+                          {all.first + tiles.first, all.first + tiles.last}, v + tiles.first * g.v_tile, packed, y,
+                          scratch, Share{0, 0}, nullptr);
     }
   });
 }

@@ -13,6 +13,10 @@
 // small, and all of A' and B' are exact in float32. rms error of 3x3 against a left-to-right sum's: F(2, 3) 0.6-1, F(4,
 // 3) 1.6-3.0, F(6, 3) 7-12; with Lavin's points 0, +-1, +-2 F(4, 3) has 4.
 //
+// The last tile of a row or column often has fewer outputs to give. Then it needs no infinity, which is in the last
+// output alone, and of 4 outputs 2 come from 4 of the 6 points: F(2, 3) with F(4, 3)'s transformed weights, whose
+// other scale goes into B'. A map of 14 takes 6 + 6 + 6 + 4 points, one of 7 takes 6 + 5.
+//
 // Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016. Barabasz et al., "Error Analysis and
 // Improving the Accuracy of Winograd Convolution for Deep Neural Networks", 2018.
 #pragma once
@@ -31,22 +35,27 @@ inline constexpr double kPoints<2>[2] = {0.625, 1.5};
 template <>
 inline constexpr double kPoints<3>[3] = {0.5, 1, 2};
 
-template <int kTile, int kTaps>
+// kOf: the outputs of the line whose transformed weights it takes, and whose points are numbered.
+template <int kTile, int kTaps, int kOf = kTile>
 struct Line {
   static constexpr int kOutputs = kTile, kFilter = kTaps;
   static constexpr int kSize = kTile + kTaps - 1;  // points, infinity among them
   static constexpr int kPairs = kSize / 2 - 1;
+  static constexpr int kAll = kOf + kTaps - 1, kAllPairs = kAll / 2 - 1;
+  static constexpr bool kScales = kOf != kTile;
   static_assert(kSize % 2 == 0);
+  static constexpr int point(int i) { return i + 1 < kSize ? i : kAll - 1; }
 
   double square[kPairs] = {};
-  double power[kPairs][kSize] = {};     // p^i
-  double all[kPairs + 1] = {};          // coefficients of the product of x - p^2
-  double others[kPairs][kPairs] = {};   // the same without the row's own pair
-  double zero = 1, scale[kPairs] = {};  // what G divides the rows of 0 and of +-p by
+  double power[kPairs][kSize] = {};         // p^i
+  double all[kPairs + 1] = {};              // coefficients of the product of x - p^2
+  double others[kPairs][kPairs] = {};       // the same without the row's own pair
+  double zero = 1, scale[kPairs] = {};      // what G divides the rows of 0 and of +-p by
+  double more_zero = 1, more[kPairs] = {};  // and B' multiplies them by, for the points left out
 
   constexpr Line() {
     for (int k = 0; k < kPairs; ++k) {
-      const double p = kPoints<kPairs>[k];
+      const double p = kPoints<kAllPairs>[k];
       square[k] = p * p;
       power[k][0] = 1;
       for (int i = 1; i < kSize; ++i) power[k][i] = power[k][i - 1] * p;
@@ -58,6 +67,12 @@ struct Line {
       scale[k] = 2 * square[k];
       for (int j = 0; j < kPairs; ++j)
         if (j != k) scale[k] *= square[k] - square[j];
+      more[k] = 1;
+    }
+    for (int j = kPairs; j < kAllPairs; ++j) {
+      const double left_out = kPoints<kAllPairs>[j] * kPoints<kAllPairs>[j];
+      more_zero *= -left_out;
+      for (int k = 0; k < kPairs; ++k) more[k] *= square[k] - left_out;
     }
   }
 
@@ -76,7 +91,8 @@ struct Line {
 
 template <>
 struct Line<1, 1> {
-  static constexpr int kOutputs = 1, kFilter = 1, kSize = 1;
+  static constexpr int kOutputs = 1, kFilter = 1, kSize = 1, kAll = 1;
+  static constexpr int point(int i) { return i; }
 };
 
 template <class L>
@@ -97,17 +113,19 @@ TAPWISE_INLINE void transform_input(const Inputs& d, Vec& first, Vec& second) {
     constexpr L c = kLine<L>;
     constexpr int n = L::kPairs;
     if constexpr (kTwo == 0) {
-      first = d(2 * n), second = d(2 * n + 1);
+      first = L::kScales ? d(2 * n) * splat(static_cast<float>(c.more_zero)) : d(2 * n);
+      second = d(2 * n + 1);
       TAPWISE_UNROLL for (int t = 0; t < n; ++t) {
-        const Vec all = splat(static_cast<float>(c.all[t]));
-        first = fma(d(2 * t), all, first);
-        second = fma(d(2 * t + 1), all, second);
+        first = fma(d(2 * t), splat(static_cast<float>(c.all[t] * c.more_zero)), first);
+        second = fma(d(2 * t + 1), splat(static_cast<float>(c.all[t])), second);
       }
     } else {
       constexpr int k = kTwo - 1;
       Vec even = d(2 * n), odd = d(2 * n - 1);
+      if constexpr (L::kScales)
+        even *= splat(static_cast<float>(c.more[k])), odd *= splat(static_cast<float>(c.more[k]));
       TAPWISE_UNROLL for (int t = 0; t < n - 1; ++t) {
-        const Vec other = splat(static_cast<float>(c.others[k][t]));
+        const Vec other = splat(static_cast<float>(c.others[k][t] * c.more[k]));
         even = fma(d(2 * t + 2), other, even);
         odd = fma(d(2 * t + 1), other, odd);
       }
@@ -223,15 +241,65 @@ struct TileRun {
   Index image, row, col, count;
 };
 
+// Tiles are numbered part by part of all images: last rows but for their corners, all before last rows and columns,
+// last columns, corners. So those that have a point lie one after the other.
+struct Parts {
+  Index rows, cols;  // without the last ones
+  Index start[5];
+
+  TAPWISE_INLINE explicit Parts(const Tiling& g)
+      : rows(g.last_h < g.tile_h ? g.rows - 1 : g.rows), cols(g.last_w < g.tile_w ? g.cols - 1 : g.cols) {
+    const Index images = g.tiles / most<Index>(1, g.rows * g.cols);
+    start[0] = 0, start[4] = g.tiles;
+    start[1] = images * (g.rows - rows) * cols;
+    start[2] = start[1] + images * rows * cols;
+    start[3] = start[2] + images * rows * (g.cols - cols);
+  }
+
+  // Those of [tiles.first, tiles.last) that have the point of number h of their rows and w of their columns.
+  TAPWISE_INLINE Share with_point(const Tiling& g, Share tiles, Index h, Index w) const {
+    const bool last_h = g.last_points_h >> h & 1, last_w = g.last_points_w >> w & 1;
+    const Index first = last_h ? 0 : start[1], last = last_w ? last_h ? start[4] : start[3] : start[2];
+    return {most(tiles.first, first), least(tiles.last, last)};
+  }
+};
+
 // Calls visit(run, number of its first tile) for tiles [first, last).
 template <class Visit>
 TAPWISE_INLINE void for_each_tile_run(const Tiling& g, Index first, Index last, const Visit& visit) {
-  while (first < last) {
-    const Index col = first % g.cols, row = first / g.cols % g.rows, image = first / (g.cols * g.rows);
-    const Index count = least(g.cols - col, last - first);
-    visit(TileRun{image, row, col, count}, first);
-    first += count;
+  const Parts parts(g);
+  for (int part = 0; part < 4; ++part) {
+    const Index row0 = part % 3 ? 0 : parts.rows, rows = part % 3 ? parts.rows : g.rows - parts.rows;
+    const Index col0 = part < 2 ? 0 : parts.cols, cols = part < 2 ? parts.cols : g.cols - parts.cols;
+    for (const Index end = least(last, parts.start[part + 1]); first < end;) {
+      const Index i = first - parts.start[part], col = i % cols;
+      const Index count = least(cols - col, end - first);
+      visit(TileRun{i / (rows * cols), row0 + i / cols % rows, col0 + col, count}, first);
+      first += count;
+    }
   }
+}
+
+template <class L>
+struct Last {
+  using Type = L;
+};
+template <>
+struct Last<Line<4, 3>> {
+  using Type = Line<2, 3, 4>;
+};
+
+// Calls call.template operator()<H, W>() for the lines of a run's tiles.
+template <class H, class W, class Call>
+TAPWISE_INLINE void with_lines_of(const Tiling& g, const TileRun& run, const Call& call) {
+  using LastH = typename Last<H>::Type;
+  using LastW = typename Last<W>::Type;
+  const bool last_h = LastH::kOutputs < H::kOutputs && run.row + 1 == g.rows && g.last_h <= LastH::kOutputs;
+  const bool last_w = LastW::kOutputs < W::kOutputs && run.col + 1 == g.cols && g.last_w <= LastW::kOutputs;
+  if (last_h && last_w) return call.template operator()<LastH, LastW>();
+  if (last_h) return call.template operator()<LastH, W>();
+  if (last_w) return call.template operator()<H, LastW>();
+  call.template operator()<H, W>();
 }
 
 }  // namespace

@@ -8,16 +8,20 @@ struct Line {
   Index outputs, taps, size;
   std::vector<double> a, g, b;
 
-  Line(Index m, Index r) : outputs(m), taps(r), size(m + r - 1), a(outputs * size), g(size * taps), b(size * size) {
+  Line(Index m, Index r) : Line(m, r, m + r - 1) {}
+
+  // With the first pairs of the points of so many.
+  Line(Index m, Index r, Index points_of)
+      : outputs(m), taps(r), size(m + r - 1), a(outputs * size), g(size * taps), b(size * size) {
     if (size == 1) {
       a[0] = g[0] = b[0] = 1;
       return;
     }
     std::vector<double> points = {0};
-    const std::vector<double> pairs = size == 4   ? std::vector<double>{1}
-                                      : size == 6 ? std::vector<double>{0.625, 1.5}
-                                                  : std::vector<double>{0.5, 1, 2};
-    for (const double p : pairs) points.insert(points.end(), {p, -p});
+    const std::vector<double> pairs = points_of == 4   ? std::vector<double>{1}
+                                      : points_of == 6 ? std::vector<double>{0.625, 1.5}
+                                                       : std::vector<double>{0.5, 1, 2};
+    for (Index k = 0; k < size / 2 - 1; ++k) points.insert(points.end(), {pairs[k], -pairs[k]});
     for (Index i = 0; i < size; ++i) {
       std::vector<double> product = {1};  // of x - point over the others, lowest power first
       double scale = 1;
@@ -35,7 +39,23 @@ struct Line {
         a[k * size + i] = infinity ? (k + 1 == outputs) : std::fabs(std::pow(points[i], k));
     }
   }
+
+  // For a last tile of fewer outputs, which needs no infinity.
+  Line without_infinity(Index fewer) const {
+    Line line = *this;
+    for (Index i = 0; i < outputs; ++i) line.a[i * size + size - 1] = 0;
+    line.outputs = fewer;
+    line.a.resize(fewer * size);
+    return line;
+  }
 };
+
+// The line of a tile at an output that has `left` from there on.
+Line line_at(Index left, Index tile, Index taps) {
+  if (taps == 1) return {1, 1};
+  const Line line = taps == 3 && tile == 4 && left <= 2 ? Line(2, 3, 6) : Line(tile, taps);
+  return left < line.outputs ? line.without_infinity(left) : line;
+}
 
 // left (rows, m) * middle (m, n) * right' (n, columns)
 std::vector<double> sandwich(const std::vector<double>& left, const std::vector<double>& middle,
@@ -67,12 +87,24 @@ std::vector<double> transformed_input(const Conv& s, const Line& lh, const Line&
 // What flushing a subnormal number costs, as a mass.
 constexpr double kFlushed = kTiny / kEpsilon;
 
-}  // namespace
+struct Range {
+  Index first, last;
+};
 
-std::vector<Sum> winograd_sums(const Conv& s, Index tile, const float* x, const float* w, std::vector<Sum> sums) {
-  const Line lh(s.kh == 1 ? 1 : tile, s.kh), lw(s.kw == 1 ? 1 : tile, s.kw);
+// Outputs in whole tiles, and those of the last one where it has fewer.
+std::vector<Range> parts(Index outputs, Index tile) {
+  std::vector<Range> ranges;
+  const Index whole = outputs / tile * tile;
+  if (whole > 0) ranges.push_back({0, whole});
+  if (whole < outputs) ranges.push_back({whole, outputs});
+  return ranges;
+}
+
+// The masses of the outputs in `rows` and `columns`, whose tiles are all alike.
+void add_masses(const Conv& s, const Line& lh, const Line& lw, Range rows, Range columns, const float* x,
+                const float* w, std::vector<Sum>& sums) {
   const bool last = s.layout == Layout::channels_last;
-  const Index size = lh.size * lw.size, terms = s.ci + 2 * (lh.size + lw.size) + 3 + s.kh + s.kw;
+  const Index size = lh.size * lw.size;
   std::vector<std::vector<double>> u;  // (co, ci)
   for (Index o = 0; o < s.co; ++o)
     for (Index c = 0; c < s.ci; ++c) {
@@ -83,8 +115,8 @@ std::vector<Sum> winograd_sums(const Conv& s, Index tile, const float* x, const 
       u.push_back(sandwich(lh.g, taps, lw.g, s.kh, s.kw));
     }
   for (Index n = 0; n < s.n; ++n)
-    for (Index h = 0; h < s.oh; h += lh.outputs)
-      for (Index v = 0; v < s.ow; v += lw.outputs) {
+    for (Index h = rows.first; h < rows.last; h += lh.outputs)
+      for (Index v = columns.first; v < columns.last; v += lw.outputs) {
         std::vector<std::vector<double>> inputs;
         for (Index c = 0; c < s.ci; ++c) inputs.push_back(transformed_input(s, lh, lw, n, h, v, c, x));
         for (Index o = 0; o < s.co; ++o) {
@@ -92,14 +124,27 @@ std::vector<Sum> winograd_sums(const Conv& s, Index tile, const float* x, const 
           for (Index c = 0; c < s.ci; ++c)
             for (Index i = 0; i < size; ++i) m[i] += (inputs[c][i] + kFlushed) * (u[o * s.ci + c][i] + kFlushed);
           const std::vector<double> y = sandwich(lh.a, m, lw.a, lh.size, lw.size);
-          for (Index i = 0; i < lh.outputs && h + i < s.oh; ++i)
-            for (Index j = 0; j < lw.outputs && v + j < s.ow; ++j) {
+          for (Index i = 0; i < lh.outputs; ++i)
+            for (Index j = 0; j < lw.outputs; ++j) {
               const Index at = last ? ((n * s.oh + h + i) * s.ow + v + j) * s.co + o
                                     : ((n * s.co + o) * s.oh + h + i) * s.ow + v + j;
-              sums[at].mass = y[i * lw.outputs + j], sums[at].terms = terms;
+              sums[at].mass = y[i * lw.outputs + j];
             }
         }
       }
+}
+
+}  // namespace
+
+std::vector<Sum> winograd_sums(const Conv& s, Index tile, const float* x, const float* w, std::vector<Sum> sums) {
+  for (const Range& rows : parts(s.oh, s.kh == 1 ? 1 : tile))
+    for (const Range& columns : parts(s.ow, s.kw == 1 ? 1 : tile)) {
+      const Line lh = line_at(rows.last - rows.first, tile, s.kh);
+      const Line lw = line_at(columns.last - columns.first, tile, s.kw);
+      add_masses(s, lh, lw, rows, columns, x, w, sums);
+    }
+  const Index points = (s.kh == 1 ? 1 : tile + s.kh - 1) + (s.kw == 1 ? 1 : tile + s.kw - 1);
+  for (Sum& sum : sums) sum.terms = s.ci + 2 * points + 3 + s.kh + s.kw;
   return sums;
 }
 
