@@ -6,11 +6,9 @@ import numpy as np
 import pytest
 
 import tapwise
+from differences import EPS, assert_gradient
 from tapwise import layers
 from tapwise.layers.activation import NAMES
-
-EPS = np.finfo(np.float64).eps
-STEP = EPS ** (1 / 3)  # a central difference's error is then about EPS ** (2 / 3)
 
 # name, layer, shape of x, training
 LAYERS = {
@@ -60,27 +58,13 @@ LAYERS = {
     "relu 6-like": (lambda: layers.ReLU(1.0, 0.1, 0.2, dtype="float64"), (4, 5)),
     "softmax": (lambda: layers.Softmax(dtype="float64"), (2, 4)),
     "softmax over channels first": (lambda: layers.Softmax(axis=1, dtype="float64"), (4, 3)),
-    **{f"activation {name}": (lambda name=name: layers.Activation(name, dtype="float64"), (4, 3)) for name in NAMES},
+    **{f"activation {name}": (lambda name=name: layers.Activation(name, dtype="float64"), (3, 4)) for name in NAMES},
 }
 
 
 @pytest.fixture(autouse=True)
 def _seeded():
     tapwise.set_random_seed(3)
-
-
-def assert_gradient(got, array, f, mass):
-    """got is df/darray, element by element; mass is the size of what f adds up, whose rounding differences magnify."""
-    assert got.shape == array.shape
-    want = np.empty_like(array)
-    for i in np.ndindex(array.shape):
-        kept = array[i]
-        array[i] = kept + STEP
-        above = f()
-        array[i] = kept - STEP
-        want[i] = (above - f()) / (2 * STEP)
-        array[i] = kept
-    np.testing.assert_allclose(got, want, rtol=0, atol=20 * EPS ** (2 / 3) * mass)
 
 
 @pytest.mark.parametrize(("make", "shape"), LAYERS.values(), ids=LAYERS)
@@ -290,16 +274,19 @@ KERAS = {
         "filters": (), "kernel_size": (), "strides": 1, "padding": "valid", "data_format": "channels_last",
         "dilation_rate": 1, "groups": 1, "activation": None, "use_bias": True,
         "kernel_initializer": "glorot_uniform", "bias_initializer": "zeros",
+        "kernel_regularizer": None, "bias_regularizer": None, "activity_regularizer": None,
     },
     layers.DepthwiseConv2D: {
         "kernel_size": (), "strides": 1, "padding": "valid", "depth_multiplier": 1, "data_format": "channels_last",
         "dilation_rate": 1, "activation": None, "use_bias": True,
         "depthwise_initializer": "glorot_uniform", "bias_initializer": "zeros",
+        "depthwise_regularizer": None, "bias_regularizer": None, "activity_regularizer": None,
     },
     layers.Concatenate: {"axis": -1},
     layers.Dense: {
         "units": (), "activation": None, "use_bias": True,
         "kernel_initializer": "glorot_uniform", "bias_initializer": "zeros",
+        "kernel_regularizer": None, "bias_regularizer": None, "activity_regularizer": None,
     },
     layers.MaxPooling2D: {"pool_size": 2, "strides": None, "padding": "valid", "data_format": "channels_last"},
     layers.GlobalAveragePooling2D: {"data_format": "channels_last", "keepdims": False},
@@ -307,6 +294,7 @@ KERAS = {
         "axis": -1, "momentum": 0.99, "epsilon": 1e-3, "center": True, "scale": True,
         "beta_initializer": "zeros", "gamma_initializer": "ones",
         "moving_mean_initializer": "zeros", "moving_variance_initializer": "ones",
+        "beta_regularizer": None, "gamma_regularizer": None,
     },
     layers.ReLU: {"max_value": None, "negative_slope": 0.0, "threshold": 0.0},
     layers.Softmax: {"axis": -1},

@@ -9,6 +9,7 @@ from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics
 from . import optimizers as optimizers
+from . import regularizers as regularizers
 from . import threads as threads
 from . import workspace as workspace
 from ._version import __version__ as __version__

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
+from .configured import Configured, made_of
 from .random import generator
 
 
-class Initializer:
+class Initializer(Configured):
     """Called with a shape and a floating dtype, gives a C-contiguous array."""
 
     def __call__(self, shape: Sequence[int], dtype: DTypeLike = "float32") -> NDArray[Any]:
@@ -63,6 +64,14 @@ class RandomUniform(Initializer):
         return generator(self.seed).uniform(self.minval, self.maxval, tuple(shape)).astype(dtype)
 
 
+class TruncatedNormal(RandomNormal):
+    """Normal with mean and stddev, drawn again where it is more than two of them away; seed as in RandomNormal."""
+
+    def __call__(self, shape: Sequence[int], dtype: DTypeLike = "float32") -> NDArray[Any]:
+        values = _cut(generator(self.seed), tuple(shape))
+        return (self.mean + self.stddev * values).astype(dtype)
+
+
 class VarianceScaling(Initializer):
     """Variance scale / fan, so that signals keep their size from layer to layer.
 
@@ -110,6 +119,20 @@ class GlorotNormal(VarianceScaling):
         super().__init__(1.0, "fan_avg", "truncated_normal", seed)
 
 
+class LecunUniform(VarianceScaling):
+    """Uniform, variance 1 / fan_in."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(1.0, "fan_in", "uniform", seed)
+
+
+class LecunNormal(VarianceScaling):
+    """Truncated normal, variance 1 / fan_in, for layers with SELU. LeCun et al., 1998."""
+
+    def __init__(self, seed: int | None = None) -> None:
+        super().__init__(1.0, "fan_in", "truncated_normal", seed)
+
+
 class HeUniform(VarianceScaling):
     """Uniform, variance 2 / fan_in, for layers with ReLU. He et al., 2015."""
 
@@ -134,29 +157,43 @@ def fans(shape: Sequence[int]) -> tuple[float, float]:
 
 
 def _truncated_normal(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
-    """Standard normal without what lies beyond 2, scaled back to variance 1."""
+    """_cut, scaled back to variance 1."""
+    return _cut(rng, shape) / 0.87962566103423978  # the standard deviation that the cut leaves
+
+
+def _cut(rng: np.random.Generator, shape: tuple[int, ...]) -> NDArray[np.float64]:
+    """Standard normal without what lies beyond 2."""
     values = rng.standard_normal(shape)
     while (outside := np.abs(values) > 2).any():
         values[outside] = rng.standard_normal(int(outside.sum()))
-    return values / 0.87962566103423978  # the standard deviation that the cut leaves
+    return values
 
 
 NAMES: dict[str, type[Initializer]] = {
     "zeros": Zeros,
     "ones": Ones,
+    "constant": Constant,
     "random_normal": RandomNormal,
+    "normal": RandomNormal,
     "random_uniform": RandomUniform,
+    "uniform": RandomUniform,
+    "truncated_normal": TruncatedNormal,
+    "variance_scaling": VarianceScaling,
     "glorot_uniform": GlorotUniform,
     "glorot_normal": GlorotNormal,
+    "lecun_uniform": LecunUniform,
+    "lecun_normal": LecunNormal,
     "he_uniform": HeUniform,
     "he_normal": HeNormal,
 }
 
 
-def get(identifier: str | Initializer) -> Initializer:
-    """An initializer by name, or as it is. Raises ValueError on an unknown name."""
+def get(identifier: str | Initializer | Mapping[str, Any]) -> Initializer:
+    """An initializer by name, by its description, or as it is. Raises ValueError on an unknown name."""
     if isinstance(identifier, Initializer):
         return identifier
+    if isinstance(identifier, Mapping):
+        return made_of(identifier, NAMES.values(), "initializer")
     if identifier not in NAMES:
         raise ValueError(f"initializer must be one of {', '.join(NAMES)} or an Initializer, got {identifier!r}")
     return NAMES[identifier]()

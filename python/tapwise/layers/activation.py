@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
-from .. import ops
+from .. import initializers, ops
 from ..ops.check import ACTIVATIONS
-from .layer import Array, Layer, Shape
+from .functions import ELEMENTS, ROWS
+from .layer import Array, Layer, Parameter, Shape, need_axes
 from .place import Needs, Place
 
-# gelu's gradient needs its input, so it is an operation of its own, after the one before.
+# gelu's gradient needs its input, so it is an operation of its own, after the one before; so are NumPy's functions.
 FUSED = tuple(kind for kind in ACTIVATIONS if kind != "gelu")
-NAMES = (*ACTIVATIONS, "softmax")
+NAMES = (*ACTIVATIONS, "softmax", *ELEMENTS, *ROWS)
 
 
 def check_activation(activation: str | None) -> str | None:
@@ -26,23 +28,38 @@ def check_activation(activation: str | None) -> str | None:
 
 
 def activate(x: Array, activation: str | None, out: Array | None = None) -> Array:
-    """x of any shape -> y of the same; softmax over the last axis."""
+    """x of any shape -> y of the same, but for glu; softmax and its like over the last axis."""
     if activation is None:
         return x
-    return ops.softmax(x, out=out) if activation == "softmax" else ops.activation(x, activation, out=out)
+    if activation in ACTIVATIONS:
+        return ops.activation(x, activation, out=out)
+    if activation == "softmax":
+        return ops.softmax(x, out=out)
+    y = ELEMENTS[activation][0](x) if activation in ELEMENTS else ROWS[activation][0](x)
+    return y if out is None else copied(y, out)
 
 
 def activate_grad(dy: Array, y: Array, x: Array, activation: str | None, out: Array | None = None) -> Array:
     """dx of y = activate(x)."""
     if activation is None:
         return dy
+    if activation in ACTIVATIONS:
+        return ops.activation_grad(dy, y, activation, x=x, out=out)
     if activation == "softmax":
         return ops.softmax_grad(dy, y, out=out)
-    return ops.activation_grad(dy, y, activation, x=x, out=out)
+    if activation in ELEMENTS:
+        return np.asarray(np.multiply(dy, ELEMENTS[activation][1](x), out=out))
+    dx = ROWS[activation][1](dy, x)
+    return dx if out is None else copied(dx, out)
+
+
+def copied(array: Array, out: Array) -> Array:
+    out[...] = array
+    return out
 
 
 class Activation(Layer):
-    """x -> y of the same shape: linear, relu, leaky_relu, elu, sigmoid, tanh, gelu (exact) or softmax."""
+    """x -> y of the same shape, but for glu, which halves the last axis: linear or one of NAMES. gelu is exact."""
 
     def __init__(self, activation: str | None, **layer: Any) -> None:
         super().__init__(**layer)
@@ -51,7 +68,7 @@ class Activation(Layer):
     def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
         if self.activation is None:
             return Needs(view=True)
-        reads = {"gelu": "x", "softmax": "xy"}.get(self.activation, "y")
+        reads = "y" if self.activation in FUSED else "xy" if self.activation == "softmax" else "x"
         return Needs(reads, in_place=self.activation in FUSED)
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -112,6 +129,64 @@ class ReLU(Layer):
 
     def _shifted(self, x: Array) -> Array:
         return x - x.dtype.type(self.threshold) if self.threshold else x
+
+
+class LeakyReLU(ReLU):
+    """y = x where x >= 0, else negative_slope * x."""
+
+    def __init__(self, negative_slope: float = 0.3, **layer: Any) -> None:
+        super().__init__(None, negative_slope, **layer)
+
+
+class ELU(Layer):
+    """y = x where x > 0, else alpha * (exp(x) - 1). Clevert et al., 2016."""
+
+    def __init__(self, alpha: float = 1.0, **layer: Any) -> None:
+        super().__init__(**layer)
+        self.alpha = alpha
+
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
+        return Needs("y", in_place=True)
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        self.saved = y = ops.elu(x, self.alpha, out=self.place.memory.get("y"))
+        return y
+
+    def backward(self, dy: Array) -> Array | None:
+        return ops.activation_grad(dy, self.saved, "elu", alpha=self.alpha, out=self.place.memory.get("dx"))
+
+
+class PReLU(Layer):
+    """y = x where x > 0, else alpha * x. alpha has the shape of an example, but size 1 on shared_axes. He, 2015."""
+
+    alpha: Parameter
+
+    def __init__(
+        self,
+        alpha_initializer: str | initializers.Initializer = "zeros",
+        alpha_regularizer: Any = None,
+        shared_axes: int | Sequence[int] | None = None,
+        **layer: Any,
+    ) -> None:
+        super().__init__(**layer)
+        self.alpha_initializer, self.alpha_regularizer = alpha_initializer, alpha_regularizer
+        self.shared_axes = (shared_axes,) if isinstance(shared_axes, int) else tuple(shared_axes or ())
+
+    def build(self, input_shape: Shape) -> None:
+        need_axes("shared_axes", self.shared_axes, len(input_shape))
+        shape = tuple(1 if i in self.shared_axes else size for i, size in enumerate(input_shape))[1:]
+        self.alpha = self.add_weight(shape, self.alpha_initializer, regularizer=self.alpha_regularizer, name="alpha")
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        self.saved = x
+        return np.where(x > 0, x, self.alpha.value * x)
+
+    def backward(self, dy: Array) -> Array | None:
+        x: Array = self.saved
+        axes = (0, *(i for i in range(1, x.ndim) if self.alpha.shape[i - 1] == 1))
+        below = dy * np.minimum(x, 0)
+        self.alpha.gradient = below.sum(axes, keepdims=True)[0]
+        return np.where(x > 0, dy, self.alpha.value * dy)
 
 
 class Softmax(Layer):

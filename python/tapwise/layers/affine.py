@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import initializers, ops
+from .. import initializers, ops, regularizers
+from ..ops.check import ACTIVATIONS
 from .activation import FUSED, activate, activate_grad, check_activation
 from .layer import Array, Layer, Parameter, Shape
 from .place import Needs, Place
@@ -24,18 +25,32 @@ class Affine(Layer):
         use_bias: bool,
         kernel_initializer: str | initializers.Initializer,
         bias_initializer: str | initializers.Initializer,
+        kernel_regularizer: regularizers.Given = None,
+        bias_regularizer: regularizers.Given = None,
+        activity_regularizer: regularizers.Given = None,
         **layer: Any,
     ) -> None:
-        super().__init__(**layer)
+        super().__init__(activity_regularizer=activity_regularizer, **layer)
         self.activation = check_activation(activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
         self.bias_initializer = initializers.get(bias_initializer)
+        self.kernel_regularizer = regularizers.get(kernel_regularizer)
+        self.bias_regularizer = regularizers.get(bias_regularizer)
+        if self.activation == "glu":
+            raise ValueError("activation must keep the shape, got 'glu': use layers.Activation('glu')")
 
     def make_weights(self, kernel_shape: Shape, filters: int) -> None:
-        self.kernel = self.add_weight(kernel_shape, self.kernel_initializer, name="kernel")
+        self.kernel = self.add_weight(
+            kernel_shape, self.kernel_initializer, regularizer=self.kernel_regularizer, name="kernel"
+        )
+        self.add_bias(filters)
+
+    def add_bias(self, filters: int) -> None:
         if self.use_bias:
-            self.bias = self.add_weight((filters,), self.bias_initializer, name="bias")
+            self.bias = self.add_weight(
+                (filters,), self.bias_initializer, regularizer=self.bias_regularizer, name="bias"
+            )
 
     def scaled(self, gain: Array) -> Array:
         """The kernel as the operation takes it, times gain (filters,)."""
@@ -48,7 +63,8 @@ class Affine(Layer):
         kind = self.activation or place.activation
         masked = kind is None or place.masked
         kept = (("z", y_shape, self.dtype),) if kind and kind not in FUSED else ()
-        return Needs("x" if masked or kind == "gelu" else "xy", kept, dz=not masked and kind != "softmax")
+        reads = "xy" if not masked and kind in (*FUSED, "softmax") else "x"
+        return Needs(reads, kept, dz=not masked and kind != "softmax")
 
     def linear(self, x: Array, b: Array | None, activation: str | None, out: Array | None) -> Array:
         """activation(x by kernel + b + place.residual); activation is one of FUSED or None."""
@@ -72,7 +88,7 @@ class Affine(Layer):
         place = self.place
         kind = None if place.masked else self.activation or place.activation
         out = place.memory.get("dz")
-        if kind in (None, "softmax") or self.bias is None or not self.trainable:
+        if kind not in ACTIVATIONS or self.bias is None or not self.trainable:
             place.dz = activate_grad(dy, y, z, kind, out)
             self.bias_grad(place.dz)
         else:

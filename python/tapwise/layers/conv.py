@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import initializers, ops
+from .. import initializers, ops, regularizers
 from ..ops.geometry import frozen, integer, is_channels_last, per_axis
 from .affine import Affine
 from .layer import Array, Shape, need_rank
@@ -36,9 +36,15 @@ class Conv(Affine):
         use_bias: bool = True,
         kernel_initializer: str | initializers.Initializer = "glorot_uniform",
         bias_initializer: str | initializers.Initializer = "zeros",
+        kernel_regularizer: regularizers.Given = None,
+        bias_regularizer: regularizers.Given = None,
+        activity_regularizer: regularizers.Given = None,
         **layer: Any,
     ) -> None:
-        super().__init__(activation, use_bias, kernel_initializer, bias_initializer, **layer)
+        super().__init__(
+            activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
+            activity_regularizer, **layer,
+        )  # fmt: skip
         self.filters = integer(filters, "filters", 1)
         self.kernel_size = per_axis(frozen(kernel_size), "kernel_size", self.rank)
         self.groups = integer(groups, "groups", 1)
@@ -101,6 +107,12 @@ class Conv2D(Conv):
     rank = 2
 
 
+class Conv3D(Conv):
+    """x (n, id, ih, iw, ci) -> y (n, od, oh, ow, filters); the arguments and weights are Conv's."""
+
+    rank = 3
+
+
 class DepthwiseConv(Conv):
     """x (n, *spatial, c) -> y (n, *o, c * depth_multiplier), each channel convolved by itself.
 
@@ -119,11 +131,15 @@ class DepthwiseConv(Conv):
         use_bias: bool = True,
         depthwise_initializer: str | initializers.Initializer = "glorot_uniform",
         bias_initializer: str | initializers.Initializer = "zeros",
+        depthwise_regularizer: regularizers.Given = None,
+        bias_regularizer: regularizers.Given = None,
+        activity_regularizer: regularizers.Given = None,
         **layer: Any,
     ) -> None:
         super().__init__(
             1, kernel_size, strides, padding, data_format, dilation_rate, 1, activation, use_bias,
-            depthwise_initializer, bias_initializer, **layer,
+            depthwise_initializer, bias_initializer, depthwise_regularizer, bias_regularizer, activity_regularizer,
+            **layer,
         )  # fmt: skip
         self.depth_multiplier = integer(depth_multiplier, "depth_multiplier", 1)
 

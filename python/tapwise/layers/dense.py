@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import initializers, ops
+from .. import initializers, ops, regularizers
 from ..ops.geometry import integer
 from .affine import Affine
 from .layer import Array, Shape
@@ -20,9 +20,15 @@ class Dense(Affine):
         use_bias: bool = True,
         kernel_initializer: str | initializers.Initializer = "glorot_uniform",
         bias_initializer: str | initializers.Initializer = "zeros",
+        kernel_regularizer: regularizers.Given = None,
+        bias_regularizer: regularizers.Given = None,
+        activity_regularizer: regularizers.Given = None,
         **layer: Any,
     ) -> None:
-        super().__init__(activation, use_bias, kernel_initializer, bias_initializer, **layer)
+        super().__init__(
+            activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
+            activity_regularizer, **layer,
+        )  # fmt: skip
         self.units = integer(units, "units", 1)
 
     def build(self, input_shape: Shape) -> None:

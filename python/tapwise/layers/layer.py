@@ -10,7 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .. import initializers
+from .. import initializers, regularizers
+from ..configured import Configured
 from .place import EAGER, Needs, Place
 from .symbolic import Node, Symbolic, example_shape, tensors
 
@@ -21,8 +22,10 @@ Shape: TypeAlias = tuple[int, ...]
 class Parameter:
     """An array of a layer and, after backward, the loss's gradient; one that isn't trainable has none."""
 
-    def __init__(self, value: Array, name: str, trainable: bool = True) -> None:
-        self.value, self.name, self.trainable = value, name, trainable
+    def __init__(
+        self, value: Array, name: str, trainable: bool = True, regularizer: regularizers.Regularizer | None = None
+    ) -> None:
+        self.value, self.name, self.trainable, self.regularizer = value, name, trainable, regularizer
         self.gradient: Array | None = None
 
     @property
@@ -33,7 +36,7 @@ class Parameter:
         return f"<Parameter {self.name} {self.shape} {self.value.dtype}>"
 
 
-class Layer:
+class Layer(Configured):
     """x (n, ...) -> y (n, ...). A subclass keeps its arguments; build makes weights, forward and backward compute.
 
     build(x.shape) runs once, before the first forward; the size of the batch axis in it means nothing.
@@ -54,11 +57,13 @@ class Layer:
         dtype: DTypeLike = "float32",
         trainable: bool = True,
         input_shape: Sequence[int] | None = None,
+        activity_regularizer: regularizers.Given = None,
     ) -> None:
         self.has_own_name = name is not None
         self.name = name or snake_case(type(self).__name__)
         self.dtype = np.dtype(dtype)
         self.trainable = trainable
+        self.activity_regularizer = regularizers.get(activity_regularizer)
         self.input_shape = None if input_shape is None else example_shape(input_shape)
         self.weights: list[Parameter] = []
         self.built = False
@@ -140,15 +145,23 @@ class Layer:
         initializer: str | initializers.Initializer = "glorot_uniform",
         *,
         trainable: bool = True,
+        regularizer: regularizers.Given = None,
         name: str = "weight",
     ) -> Parameter:
         """A new parameter, last in `weights`."""
-        self.weights.append(Parameter(initializers.get(initializer)(shape, self.dtype), name, trainable))
+        value = initializers.get(initializer)(shape, self.dtype)
+        self.weights.append(Parameter(value, name, trainable, regularizers.get(regularizer)))
         return self.weights[-1]
 
     @property
     def trainable_weights(self) -> list[Parameter]:
         return [w for w in self.weights if w.trainable and self.trainable]
+
+    def get_config(self) -> dict[str, Any]:
+        """The arguments, with what the layer is now for those of every layer; input_shape is left to the model."""
+        own = super().get_config()
+        now = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype.name}
+        return {**{name: value for name, value in own.items() if name != "input_shape"}, **now}
 
     def count_params(self) -> int:
         return sum(math.prod(w.shape) for w in self.weights)
@@ -201,6 +214,11 @@ def Input(shape: Sequence[int], *, dtype: DTypeLike | None = None, name: str | N
 def need_rank(input_shape: Shape, rank: int) -> None:
     if len(input_shape) != rank + 2:
         raise ValueError(f"x must have {rank + 2} dimensions: the batch axis, {rank} of space and the channels")
+
+
+def need_axes(name: str, axes: Sequence[int], rank: int) -> None:
+    if not all(1 <= axis < rank for axis in axes) or len(set(axes)) != len(axes):
+        raise ValueError(f"{name} must be different axes of 1 to {rank - 1}, got {tuple(axes)}")
 
 
 def snake_case(name: str) -> str:

@@ -1,4 +1,4 @@
-"""Layers that bring values to a known range."""
+"""Batch normalization."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import initializers, ops
+from .. import initializers, ops, regularizers
 from .activation import FUSED, activate_grad
 from .layer import Array, Layer, Parameter, Shape
 from .place import Needs, Place
@@ -37,6 +37,8 @@ class BatchNormalization(Layer):
         gamma_initializer: str | initializers.Initializer = "ones",
         moving_mean_initializer: str | initializers.Initializer = "zeros",
         moving_variance_initializer: str | initializers.Initializer = "ones",
+        beta_regularizer: regularizers.Given = None,
+        gamma_regularizer: regularizers.Given = None,
         **layer: Any,
     ) -> None:
         super().__init__(**layer)
@@ -45,6 +47,7 @@ class BatchNormalization(Layer):
         self.beta_initializer, self.gamma_initializer = beta_initializer, gamma_initializer
         self.moving_mean_initializer = moving_mean_initializer
         self.moving_variance_initializer = moving_variance_initializer
+        self.beta_regularizer, self.gamma_regularizer = beta_regularizer, gamma_regularizer
 
     def build(self, input_shape: Shape) -> None:
         last = len(input_shape) - 1
@@ -54,9 +57,11 @@ class BatchNormalization(Layer):
         self.how: dict[str, Any] = {"epsilon": self.epsilon, "data_format": data_format}
         channels = (input_shape[self.axis],)
         if self.scale:
-            self.gamma = self.add_weight(channels, self.gamma_initializer, name="gamma")
+            self.gamma = self.add_weight(
+                channels, self.gamma_initializer, regularizer=self.gamma_regularizer, name="gamma"
+            )
         if self.center:
-            self.beta = self.add_weight(channels, self.beta_initializer, name="beta")
+            self.beta = self.add_weight(channels, self.beta_initializer, regularizer=self.beta_regularizer, name="beta")
         self.moving_mean = self.add_weight(channels, self.moving_mean_initializer, trainable=False, name="moving_mean")
         self.moving_variance = self.add_weight(
             channels, self.moving_variance_initializer, trainable=False, name="moving_variance"
@@ -116,24 +121,4 @@ class BatchNormalization(Layer):
             self.gamma.gradient = dgamma
         if self.beta is not None:
             self.beta.gradient = dbeta
-        return dx
-
-
-class Rescaling(Layer):
-    """y = x * scale + offset: scale=1/127.5, offset=-1 takes bytes to [-1, 1]."""
-
-    def __init__(self, scale: float, offset: float = 0.0, **layer: Any) -> None:
-        super().__init__(**layer)
-        self.scale, self.offset = scale, offset
-
-    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
-        return Needs(in_place=True)
-
-    def forward(self, x: Array, training: bool = False) -> Array:
-        y: Array = np.multiply(x, x.dtype.type(self.scale), out=self.place.memory.get("y"))
-        y += x.dtype.type(self.offset)
-        return y
-
-    def backward(self, dy: Array) -> Array | None:
-        dx: Array = np.multiply(dy, dy.dtype.type(self.scale), out=self.place.memory.get("dx"))
         return dx

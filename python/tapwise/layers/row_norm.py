@@ -1,0 +1,168 @@
+"""Normalization within one example: over its last axes, or over groups of its channels."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from .. import initializers, ops, regularizers
+from ..ops.geometry import integer
+from .layer import Array, Layer, Parameter, Shape
+
+
+class RowNormalization(Layer):
+    """y = gamma * (x - mean) / sqrt(variance + epsilon) + beta, mean and variance by row of what `rows` makes of x.
+
+    A row is what batch normalization calls a channel, of a batch of one: its kernels find the statistics and gradients.
+    """
+
+    gamma: Parameter | None = None
+    beta: Parameter | None = None
+    summed: Shape  # the axes over which one number of gamma and beta is used
+
+    def __init__(
+        self,
+        epsilon: float,
+        center: bool,
+        scale: bool,
+        beta_initializer: str | initializers.Initializer,
+        gamma_initializer: str | initializers.Initializer,
+        beta_regularizer: regularizers.Given,
+        gamma_regularizer: regularizers.Given,
+        **layer: Any,
+    ) -> None:
+        super().__init__(**layer)
+        self.epsilon, self.center, self.scale = epsilon, center, scale
+        self.gamma_initializer = initializers.get(gamma_initializer)
+        self.beta_initializer = initializers.get(beta_initializer)
+        self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self.beta_regularizer = regularizers.get(beta_regularizer)
+
+    def make_weights(self, shape: Shape, broadcast: Shape) -> None:
+        """gamma and beta of this shape; with the other one they broadcast to x."""
+        self.broadcast = broadcast
+        if self.scale:
+            self.gamma = self.add_weight(
+                shape, self.gamma_initializer, regularizer=self.gamma_regularizer, name="gamma"
+            )
+        if self.center:
+            self.beta = self.add_weight(shape, self.beta_initializer, regularizer=self.beta_regularizer, name="beta")
+
+    def rows(self, x: Array) -> Array:
+        """x as (rows, values of one), contiguous."""
+        raise NotImplementedError
+
+    def unrows(self, rows: Array, shape: Shape) -> Array:
+        """rows undone."""
+        raise NotImplementedError
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        if not x.size:
+            return x.copy()
+        rows = self.rows(x)[None]
+        normal, mean, variance = ops.batch_norm(
+            rows, None, None, training=True, epsilon=self.epsilon, data_format="channels_first"
+        )
+        y = self.unrows(normal[0], x.shape)
+        self.saved = rows, mean, variance, y
+        if self.gamma is not None:
+            y = y * self.gamma.value.reshape(self.broadcast)
+        return y if self.beta is None else y + self.beta.value.reshape(self.broadcast)
+
+    def backward(self, dy: Array) -> Array | None:
+        rows, mean, variance, normal = self.saved
+        if self.beta is not None:
+            self.beta.gradient = dy.sum(self.summed).reshape(self.beta.shape)
+        if self.gamma is not None:
+            self.gamma.gradient = (dy * normal).sum(self.summed).reshape(self.gamma.shape)
+            dy = dy * self.gamma.value.reshape(self.broadcast)
+        dx, _, _ = ops.batch_norm_grad(
+            self.rows(dy)[None], rows, None, mean, variance, epsilon=self.epsilon, data_format="channels_first"
+        )
+        return self.unrows(dx[0], dy.shape)
+
+
+class LayerNormalization(RowNormalization):
+    """x (n, ..., c): statistics over axis, the last one or last ones, whose sizes gamma and beta have. Ba, 2016."""
+
+    def __init__(
+        self,
+        axis: int | Sequence[int] = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: str | initializers.Initializer = "zeros",
+        gamma_initializer: str | initializers.Initializer = "ones",
+        beta_regularizer: regularizers.Given = None,
+        gamma_regularizer: regularizers.Given = None,
+        **layer: Any,
+    ) -> None:
+        super().__init__(
+            epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer, **layer
+        )
+        self.axis = (axis,) if isinstance(axis, int) else tuple(axis)
+
+    def build(self, input_shape: Shape) -> None:
+        rank = len(input_shape)
+        axes = sorted(axis % rank for axis in self.axis if -rank <= axis < rank)
+        if not axes or axes[0] < 1 or axes != list(range(axes[0], rank)) or len(axes) != len(self.axis):
+            raise ValueError(f"axis must be the last one or the last ones of {rank}, got {self.axis}")
+        shape = tuple(input_shape[axes[0] :])
+        self.values = math.prod(shape)
+        self.make_weights(shape, ((1,) * axes[0] + shape))
+        self.summed = tuple(range(axes[0]))
+
+    def rows(self, x: Array) -> Array:
+        return x.reshape(x.size // self.values, self.values)
+
+    def unrows(self, rows: Array, shape: Shape) -> Array:
+        return rows.reshape(shape)
+
+
+class GroupNormalization(RowNormalization):
+    """x (n, ..., c), channels at axis: statistics over all positions of each of `groups` groups of channels.
+
+    groups -1 stands for c. gamma and beta (c,). Wu & He, "Group Normalization", 2018.
+    """
+
+    def __init__(
+        self,
+        groups: int = 32,
+        axis: int = -1,
+        epsilon: float = 1e-3,
+        center: bool = True,
+        scale: bool = True,
+        beta_initializer: str | initializers.Initializer = "zeros",
+        gamma_initializer: str | initializers.Initializer = "ones",
+        beta_regularizer: regularizers.Given = None,
+        gamma_regularizer: regularizers.Given = None,
+        **layer: Any,
+    ) -> None:
+        super().__init__(
+            epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer, **layer
+        )
+        self.groups = groups if groups == -1 else integer(groups, "groups", 1)
+        self.axis = axis
+
+    def build(self, input_shape: Shape) -> None:
+        rank = len(input_shape)
+        if not -rank < self.axis < rank or self.axis == 0:
+            raise ValueError(f"axis must be of 1 to {rank - 1} or count from the end, got {self.axis}")
+        self.at = self.axis % rank
+        c = input_shape[self.at]
+        self.count = c if self.groups == -1 else self.groups
+        if c % self.count:
+            raise ValueError(f"groups must divide the {c} channels, got {self.count}")
+        self.make_weights((c,), tuple(c if i == self.at else 1 for i in range(rank)))
+        self.summed = tuple(i for i in range(rank) if i != self.at)
+
+    def rows(self, x: Array) -> Array:
+        moved = np.ascontiguousarray(np.moveaxis(x, self.at, 1))
+        return moved.reshape(len(x) * self.count, moved.size // (len(x) * self.count))
+
+    def unrows(self, rows: Array, shape: Shape) -> Array:
+        first = (shape[0], shape[self.at], *(size for i, size in enumerate(shape) if i not in (0, self.at)))
+        return np.ascontiguousarray(np.moveaxis(rows.reshape(first), 1, self.at))
