@@ -219,7 +219,7 @@ class Trainer:
         batches: Batches | Stream
         if isinstance(x, (Batches, Stream)):
             if y is not None or validation_split:
-                raise ValueError("y and validation_split must be left out with batches, which hold both x and y")
+                raise ValueError("y and validation_split must be left out with Batches, which hold both x and y")
             batches = x
             self._data(*(x.like() if isinstance(x, Batches) else (x.x, x.y)), "fit")
         else:
