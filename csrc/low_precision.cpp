@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <atomic>
+#include <bit>
 #include <cstring>
 #include <stdexcept>
 
@@ -71,9 +72,20 @@ bool is_finite(std::int8_t) {
   return true;
 }
 
-// Panels [begin, end): [tap][word][output channel][channel of the word]. Sums may be null.
 template <class Element>
-bool pack_panels(const Conv& s, Index panel, const Element* w, Element* packed, std::int32_t* sums, Index begin,
+Element packed_as(Element w) {
+  return w;
+}
+// Half to even; NaN stays NaN.
+template <class Element>
+Element packed_as(float w) {
+  const auto bits = std::bit_cast<std::uint32_t>(w);
+  return static_cast<Element>((w == w ? bits + 0x7FFF + ((bits >> 16) & 1) : bits | 0x00400000) >> 16);
+}
+
+// Panels [begin, end): [tap][word][output channel][channel of the word]. Sums may be null.
+template <class Element, class From>
+bool pack_panels(const Conv& s, Index panel, const From* w, Element* packed, std::int32_t* sums, Index begin,
                  Index end) {
   constexpr Index in_word = 4 / static_cast<Index>(sizeof(Element));
   const Index cg = s.ci / s.groups, co = s.co / s.groups, group_panels = ceil_divide(co, panel);
@@ -81,7 +93,7 @@ bool pack_panels(const Conv& s, Index panel, const Element* w, Element* packed, 
   bool finite = true;
   for (Index p = begin; p < end; ++p) {
     const Index o0 = p % group_panels * panel, channels = std::min(panel, co - o0);
-    const Element* from = w + (p / group_panels * co + o0) * s.w_co;
+    const From* from = w + (p / group_panels * co + o0) * s.w_co;
     Element* to = packed + p * taps_of(s) * words * panel * in_word;
     for (Index i = 0; sums && i < panel; ++i) sums[p * panel + i] = 0;
     for (Index d = 0; d < s.kd; ++d)
@@ -91,8 +103,8 @@ bool pack_panels(const Conv& s, Index panel, const Element* w, Element* packed, 
             for (Index o = 0; o < panel; ++o)
               for (Index i = 0; i < in_word; ++i) {
                 const bool inside = o < channels && c + i < cg;
-                const Element value =
-                    inside ? from[d * s.w_d + h * s.w_h + k * s.w_w + (c + i) * s.w_ci + o * s.w_co] : Element{};
+                const Index at = d * s.w_d + h * s.w_h + k * s.w_w + (c + i) * s.w_ci + o * s.w_co;
+                const Element value = inside ? packed_as<Element>(from[at]) : Element{};
                 to[o * in_word + i] = value;
                 finite &= is_finite(value);
                 if (sums) sums[p * panel + o] += static_cast<std::int32_t>(value);
@@ -101,8 +113,8 @@ bool pack_panels(const Conv& s, Index panel, const Element* w, Element* packed, 
   return finite;
 }
 
-template <class Element>
-bool pack(const Conv& s, const Table& t, const Element* w, Memory& memory) {
+template <class Element, class From>
+bool pack(const Conv& s, const Table& t, const From* w, Memory& memory) {
   const Index panels = panels_of(s, t), panel_words = taps_of(s) * words_of(s, sizeof(Element)) * t.panel;
   const bool summed = sizeof(Element) == 1;
   memory = Memory(panels * panel_words + (summed ? panels * t.panel : 0));
@@ -181,10 +193,13 @@ LowSplit split_words(const Conv& s, Index element_bytes, bool flipped, const Tab
 }
 
 PackedWords::PackedWords(const Conv& conv, const std::uint16_t* w)
-    : isa(table().isa), s(simplified(conv)), element_bytes(2), finite(pack(s, table(), w, memory)) {}
+    : isa(table().isa), s(simplified(conv)), element_bytes(2), finite(pack<std::uint16_t>(s, table(), w, memory)) {}
+
+PackedWords::PackedWords(const Conv& conv, const float* w)
+    : isa(table().isa), s(simplified(conv)), element_bytes(2), finite(pack<std::uint16_t>(s, table(), w, memory)) {}
 
 PackedWords::PackedWords(const Conv& conv, const std::int8_t* w)
-    : isa(table().isa), s(simplified(conv)), element_bytes(1), finite(pack(s, table(), w, memory)) {}
+    : isa(table().isa), s(simplified(conv)), element_bytes(1), finite(pack<std::int8_t>(s, table(), w, memory)) {}
 
 void conv_bf16(const Conv& conv, const PackedWords& w, const std::uint16_t* x, const float* b, const Bf16Output& to) {
   const Table& t = table();

@@ -1,11 +1,12 @@
 // low_precision.h — convolutions of bfloat16 and int8: like ops.h, they cut the work, own the scratch and use all
 // threads.
 //
-// Forward only, by the direct method. Sizes and pointers are trusted; the binding checks them. Throws std::bad_alloc.
+// Forward by the direct method, gradients of bfloat16 by float32's. Sizes and pointers are trusted; the binding checks
+// them. Throws std::bad_alloc.
 #pragma once
 
 #include "isa.h"
-#include "memory.h"
+#include "ops.h"
 
 namespace tapwise {
 
@@ -21,6 +22,7 @@ struct PackedWords {
   bool finite;
 
   PackedWords(const Conv&, const std::uint16_t* w);
+  PackedWords(const Conv&, const float* w);  // rounded to bfloat16
   PackedWords(const Conv&, const std::int8_t* w);
 
   const std::uint32_t* words() const { return reinterpret_cast<const std::uint32_t*>(memory.data()); }
@@ -28,6 +30,10 @@ struct PackedWords {
 
 // Throw std::invalid_argument where the weights don't fit the convolution or the ISA in use.
 void conv_bf16(const Conv&, const PackedWords&, const std::uint16_t* x, const float* b, const Bf16Output&);
+
+// w holds numbers of bfloat16; dw is contiguous.
+void conv_bf16_grad_input(const Conv&, Choice, const std::uint16_t* dy, const float* w, std::uint16_t* dx);
+void conv_bf16_grad_weight(const Conv&, Choice, const std::uint16_t* x, const std::uint16_t* dy, float* dw);
 
 struct Int8Input {
   const std::uint8_t* x;

@@ -80,6 +80,36 @@ Index pairs_a_chunk(const Pool& s, Index pair_elements) {
   return std::min(s.c, std::max(pairs, lines * line) / line * line);
 }
 
+// body(staged, begin, end) of rows: [begin, end) of `rows`, of which a task takes `grain`, or to widen what they read
+// whole images.
+template <class Body>
+void split_rows(Index images, Index rows, Index grain, Index image_floats, bool is_bf16, const Body& body) {
+  const Table& t = table();
+  if (!is_bf16 || rows == 0) {
+    parallel_for(rows, grain, [&](Index begin, Index end) {
+      Staged staged(t, 0);
+      body(staged, 0, 0, begin, end);
+    });
+    return;
+  }
+  const Index a_image = rows / images, together = std::max<Index>(1, kChunk / image_floats);
+  parallel_for(images, together, [&](Index first, Index last) {
+    Staged staged(t, (last - first) * image_floats + 32);
+    body(staged, first, last, first * a_image, last * a_image);
+  });
+}
+
+// body(staged, first, last, begin, end) of units [begin, end), which are elements [first, last).
+template <class Body>
+void split_staged(Index units, Index unit_elements, const Body& body) {
+  const Table& t = table();
+  split(units, unit_elements, [&](Index begin, Index end) {
+    const Index first = begin * unit_elements, last = end * unit_elements;
+    Staged staged(t, 4 * rounded_up(last - first));
+    body(staged, first, last, begin, end);
+  });
+}
+
 }  // namespace
 
 Index pool_scratch_floats(const Pool& s) {
@@ -87,18 +117,22 @@ Index pool_scratch_floats(const Pool& s) {
   return std::max(forward, covering + 2 * ((s.ow > 1 ? s.sw : 1) + 1 + std::min(s.kw, s.ow)) + row);
 }
 
-void max_pool(const Pool& s, const float* x, float* y, std::int32_t* indices) {
+void max_pool(const Pool& s, Source x, Target y, std::int32_t* indices) {
   const Table& t = table();
   const Rows rows = rows_of(s);
+  const Index in = s.c * s.id * s.ih * s.iw, out = s.c * s.od * s.oh * s.ow;
   // Subnormals stay as they are: comparing them costs nothing, and the result is one of the inputs to the bit.
-  parallel_for(rows.count, rows_a_chunk(rows), [&](Index begin, Index end) {
-    t.max_pool_forward(s, x, y, indices, scratch(Scratch::task, pool_scratch_floats(s)), begin, end);
-  });
+  split_rows(s.n, rows.count, rows_a_chunk(rows), in + out, x.is_bf16,
+             [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+               t.max_pool_forward(s, staged.read(x, first * in, last * in), staged.write(y, first * out, last * out),
+                                  indices, scratch(Scratch::task, pool_scratch_floats(s)), begin, end);
+             });
 }
 
-void max_pool_grad(const Pool& given, const float* dy, const std::int32_t* indices, float* dx) {
+void max_pool_grad(const Pool& given, Source dy, const std::int32_t* indices, Target dx) {
   const Table& t = table();
   const Index plane = given.id * given.ih * given.iw, outputs = given.od * given.oh * given.ow;
+  const Index in = given.c * plane, out = given.c * outputs;
   Pool s = under(given);
   PoolReach all = kNowhere;
   std::mutex merging;
@@ -114,69 +148,103 @@ void max_pool_grad(const Pool& given, const float* dy, const std::int32_t* indic
     throw std::invalid_argument("indices must be >= 0 and < " + std::to_string(plane) + ", got " +
                                 std::to_string(*lowest) + " to " + std::to_string(*highest));
   }
-  if (!hold(s, all)) {
-    parallel_for(s.n * s.c, pairs_a_chunk(s, plane + outputs), [&](Index begin, Index end) {
-      const FlushSubnormals flush;
-      t.max_pool_scatter_grad_input(s, dy, indices, dx, nullptr, begin, end);
-    });
-    return;
-  }
+  const bool gathers = hold(s, all);
   const Rows dx_rows = rows_of_input(s);
-  parallel_for(dx_rows.count, rows_a_chunk(dx_rows), [&](Index begin, Index end) {
-    const FlushSubnormals flush;
-    t.max_pool_grad_input(s, dy, indices, dx, scratch(Scratch::task, pool_scratch_floats(s)), begin, end);
-  });
+  const Index units = gathers ? dx_rows.count : s.n * s.c;
+  const Index grain = gathers ? rows_a_chunk(dx_rows) : pairs_a_chunk(s, plane + outputs);
+  split_rows(
+      s.n, units, grain, in + out, dy.is_bf16, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+        const FlushSubnormals flush;
+        const float* const from = staged.read(dy, first * out, last * out);
+        float* const to = staged.write(dx, first * in, last * in);
+        if (gathers)
+          t.max_pool_grad_input(s, from, indices, to, scratch(Scratch::task, pool_scratch_floats(s)), begin, end);
+        else
+          t.max_pool_scatter_grad_input(s, from, indices, to, nullptr, begin, end);
+      });
 }
 
-void average_pool(const Pool& s, const float* x, float* y) {
+void average_pool(const Pool& s, Source x, Target y) {
   const Table& t = table();
   const Rows rows = rows_of(s);
-  parallel_for(rows.count, rows_a_chunk(rows), [&](Index begin, Index end) {
-    const FlushSubnormals flush;
-    t.average_pool_forward(s, x, y, scratch(Scratch::task, pool_scratch_floats(s)), begin, end);
-  });
+  const Index in = s.c * s.id * s.ih * s.iw, out = s.c * s.od * s.oh * s.ow;
+  split_rows(s.n, rows.count, rows_a_chunk(rows), in + out, x.is_bf16,
+             [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+               const FlushSubnormals flush;
+               t.average_pool_forward(s, staged.read(x, first * in, last * in),
+                                      staged.write(y, first * out, last * out),
+                                      scratch(Scratch::task, pool_scratch_floats(s)), begin, end);
+             });
 }
 
-void average_pool_grad(const Pool& s, const float* dy, float* dx) {
+void average_pool_grad(const Pool& s, Source dy, Target dx) {
   const Table& t = table();
   const Rows rows = rows_of_input(s);
-  parallel_for(rows.count, rows_a_chunk(rows), [&](Index begin, Index end) {
-    const FlushSubnormals flush;
-    t.average_pool_grad_input(s, dy, dx, scratch(Scratch::task, pool_scratch_floats(s)), begin, end);
+  const Index in = s.c * s.id * s.ih * s.iw, out = s.c * s.od * s.oh * s.ow;
+  split_rows(s.n, rows.count, rows_a_chunk(rows), in + out, dy.is_bf16,
+             [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+               const FlushSubnormals flush;
+               t.average_pool_grad_input(s, staged.read(dy, first * out, last * out),
+                                         staged.write(dx, first * in, last * in),
+                                         scratch(Scratch::task, pool_scratch_floats(s)), begin, end);
+             });
+}
+
+void activation(Activation kind, float alpha, Index size, Source x, Target y) {
+  const Table& t = table();
+  split_staged(size, 1, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+    t.activation_forward(kind, alpha, staged.read(x, first, last), staged.write(y, first, last), begin, end);
   });
 }
 
-void activation(Activation kind, float alpha, Index size, const float* x, float* y) {
+void activation_grad(Activation kind, float alpha, Index size, Source dy, Source y, Source x, Target dx) {
   const Table& t = table();
-  split(size, 1, [&](Index begin, Index end) { t.activation_forward(kind, alpha, x, y, begin, end); });
+  split_staged(size, 1, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+    t.activation_grad_input(kind, alpha, staged.read(dy, first, last), staged.read(y, first, last),
+                            staged.read(x, first, last), staged.write(dx, first, last), begin, end);
+  });
 }
 
-void activation_grad(Activation kind, float alpha, Index size, const float* dy, const float* y, const float* x,
-                     float* dx) {
+void add(Activation kind, float alpha, Index size, Source a, Source b, Target y) {
   const Table& t = table();
-  split(size, 1, [&](Index begin, Index end) { t.activation_grad_input(kind, alpha, dy, y, x, dx, begin, end); });
+  split_staged(size, 1, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+    t.add_forward(kind, alpha, staged.read(a, first, last), staged.read(b, first, last), staged.write(y, first, last),
+                  begin, end);
+  });
 }
 
-void add(Activation kind, float alpha, Index size, const float* a, const float* b, float* y) {
-  const Table& t = table();
-  split(size, 1, [&](Index begin, Index end) { t.add_forward(kind, alpha, a, b, y, begin, end); });
-}
-
-void dropout(Index size, const float* x, float* y, double rate, std::uint64_t seed) {
+void dropout(Index size, Source x, Target y, double rate, std::uint64_t seed) {
   const Table& t = table();
   const auto dropped = static_cast<std::uint32_t>(rate * 4294967296.0);
   const float scale = static_cast<float>(1.0 / (1.0 - rate));
-  split(size, 1, [&](Index begin, Index end) { t.dropout_forward(x, y, dropped, scale, seed, begin, end); });
+  split_staged(size, 1, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+    t.dropout_forward(staged.read(x, first, last), staged.write(y, first, last), dropped, scale, seed, begin, end);
+  });
 }
 
-void softmax(Index rows, Index classes, const float* x, float* y) {
+void cast(Index size, Source x, Target y) {
   const Table& t = table();
-  split(rows, classes, [&](Index begin, Index end) { t.softmax_forward(classes, x, y, begin, end); });
+  parallel_for(size, kChunk, [&](Index begin, Index end) {
+    if (x.is_bf16)
+      t.bf16_widen(static_cast<const std::uint16_t*>(x.data) + begin, static_cast<float*>(y.data) + begin, end - begin);
+    else
+      t.bf16_round(static_cast<const float*>(x.data) + begin, static_cast<std::uint16_t*>(y.data) + begin, end - begin);
+  });
 }
 
-void softmax_grad(Index rows, Index classes, const float* dy, const float* y, float* dx) {
+void softmax(Index rows, Index classes, Source x, Target y) {
   const Table& t = table();
-  split(rows, classes, [&](Index begin, Index end) { t.softmax_grad_input(classes, dy, y, dx, begin, end); });
+  split_staged(rows, classes, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+    t.softmax_forward(classes, staged.read(x, first, last), staged.write(y, first, last), begin, end);
+  });
+}
+
+void softmax_grad(Index rows, Index classes, Source dy, Source y, Target dx) {
+  const Table& t = table();
+  split_staged(rows, classes, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+    t.softmax_grad_input(classes, staged.read(dy, first, last), staged.read(y, first, last),
+                         staged.write(dx, first, last), begin, end);
+  });
 }
 
 void softmax_cross_entropy(Index rows, Index classes, const float* logits, const std::int32_t* labels,

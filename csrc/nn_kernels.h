@@ -5,6 +5,10 @@
 
 namespace tapwise {
 
+// bfloat16 as the upper half of a float32.
+using Bf16Widen = void(const std::uint16_t* x, float* y, Index count);
+using Bf16Round = void(const float* x, std::uint16_t* y, Index count);
+
 // Range: elements. y and dx may be inputs.
 using ActivationForward = void(Activation, float alpha, const float* x, float* y, Index begin, Index end);
 using ActivationGrad = void(Activation, float alpha, const float* dy, const float* y, const float* x, float* dx,
@@ -47,8 +51,8 @@ using CrossEntropyGrad = void(Index classes, const float* logits, const std::int
                               const float* scale, float* dlogits, Index begin, Index end);
 
 // Sums by channel (chunks, 2, channels) in float64. Range: (chunk, channel) pairs, in channels_last all of a chunk's.
-// Of x - x0 and (x - x0)^2, where x0 is the channel's first value.
-using NormStatistics = void(const Norm&, const float* x, double* sums, Index begin, Index end);
+// Of x - x0 and (x - x0)^2, where x0 is one of the channel's values.
+using NormStatistics = void(const Norm&, const float* x, const float* x0, double* sums, Index begin, Index end);
 // Of dz and dz * (x - mean). dz is stored unless it is null, and may be dy.
 using NormGradSums = void(const Norm&, const NormMask&, const float* dy, const float* x, const float* mean, float* dz,
                           double* sums, Index begin, Index end);

@@ -28,7 +28,7 @@ struct Buffer {
   }
 };
 
-thread_local Buffer buffers[3];
+thread_local Buffer buffers[4];
 
 }  // namespace
 

@@ -5,8 +5,9 @@
 
 namespace tapwise {
 
-// Packed weights and sums of a call; a thread's transformed tiles of a round of Winograd's; one task's own.
-enum class Scratch : int { shared, tiles, task };
+// Packed weights and sums of a call; a thread's transformed tiles of a round of Winograd's; one task's own; bfloat16
+// arrays in float32.
+enum class Scratch : int { shared, tiles, task, wide };
 
 // At least `floats` floats, valid until this thread asks for the same kind again. Contents are not defined.
 float* scratch(Scratch kind, Index floats);

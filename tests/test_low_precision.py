@@ -230,7 +230,7 @@ def test_packed_for_something_else(engine, numbers):
 @pytest.mark.parametrize(
     ("change", "error", "message"),
     [
-        ({"w": np.zeros((3, 3, 4, 8), np.float32)}, TypeError, "w must be bfloat16, got float32"),
+        ({"w": np.zeros((3, 3, 4, 8))}, TypeError, "w must be bfloat16 or float32, got float64"),
         ({"b": np.zeros(8, BF16)}, TypeError, "b must be float32, got bfloat16"),
         ({"b": np.zeros(7, np.float32)}, ValueError, r"b must have shape \(8,\), got \(7,\)"),
         ({"algorithm": "im2col"}, ValueError, "algorithm must be auto or direct for bfloat16, got 'im2col'"),
@@ -292,6 +292,11 @@ def test_numba_refuses():
     with tapwise.backend.use("numba"):
         with pytest.raises(TypeError, match="x must be float32 or float64 on the numba backend, got bfloat16"):
             tapwise.conv(x, w)
+        for operation in (tapwise.relu, tapwise.conv_grad_bias):
+            with pytest.raises(TypeError, match="must be float32 or float64, got bfloat16"):
+                operation(x)
+        with pytest.raises(TypeError, match="on the numba backend, got bfloat16"):
+            tapwise.cast(x, "float32")
         with pytest.raises(TypeError, match="on the numba backend, got int8"):
             tapwise.conv_int8(x.view(np.uint16).astype(np.uint8), w.view(np.uint16).astype(np.int8), **scales)
         with pytest.raises(TypeError, match="on the numba backend, got bfloat16"):

@@ -10,7 +10,7 @@
 #include <string>
 #include <vector>
 
-#include "../shape.h"
+#include "../values.h"
 
 namespace tapwise {
 
@@ -63,6 +63,26 @@ class TypedArray : public ArrayArgument {
   }
 };
 
+// float32, or bfloat16 as ml_dtypes has it.
+class Reals : public ArrayArgument {
+ public:
+  bool load(py::handle object) {
+    is_bf16_ = ArrayArgument::load(object, 'V', sizeof(std::uint16_t), true);
+    return is_bf16_ || ArrayArgument::load(object, 'f', sizeof(float), true);
+  }
+  bool is_bf16() const { return is_bf16_; }
+  Source source() const {
+    return is_bf16_ ? Source(static_cast<const std::uint16_t*>(memory())) : static_cast<const float*>(memory());
+  }
+  Target target() const {
+    need_writeable();
+    return is_bf16_ ? Target(static_cast<std::uint16_t*>(memory())) : static_cast<float*>(memory());
+  }
+
+ private:
+  bool is_bf16_ = false;
+};
+
 using Array = TypedArray<float, true>;
 using StridedArray = TypedArray<float, false>;
 using IndexArray = TypedArray<std::int32_t, true>;
@@ -86,8 +106,20 @@ inline void need_shape(const ArrayArgument& a, const Sizes& want, const char* na
   if (!same) throw std::invalid_argument(std::string(name) + " must be " + text(want) + ", got " + text(shape_of(a)));
 }
 
+// Of the shape and type of another array.
+inline void need_same(const Reals& a, const Reals& b, const char* name) {
+  need_shape(a, shape_of(b), name);
+  if (a.is_bf16() != b.is_bf16()) throw std::invalid_argument(std::string(name) + " must have the type of the others");
+}
+
 inline const float* pointer(const std::optional<Array>& a) {
   return a ? a->data() : nullptr;
+}
+inline Source source(const std::optional<Reals>& a) {
+  return a ? a->source() : nullptr;
+}
+inline Target target(const std::optional<Reals>& a) {
+  return a ? a->target() : nullptr;
 }
 
 Activation activation_of(const std::optional<std::string>& name);
@@ -107,6 +139,13 @@ template <class T, bool kContiguous>
 struct type_caster<tapwise::TypedArray<T, kContiguous>> {
   using Typed = tapwise::TypedArray<T, kContiguous>;
   PYBIND11_TYPE_CASTER(Typed, const_name("numpy.ndarray"));
+
+  bool load(handle object, bool) { return value.load(object); }
+};
+
+template <>
+struct type_caster<tapwise::Reals> {
+  PYBIND11_TYPE_CASTER(tapwise::Reals, const_name("numpy.ndarray"));
 
   bool load(handle object, bool) { return value.load(object); }
 };

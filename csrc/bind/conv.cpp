@@ -1,5 +1,6 @@
 // conv.cpp — convolutions for Python: check, release the GIL, call.
 #include "../cost.h"
+#include "../low_precision.h"
 #include "../nn.h"
 #include "../ops.h"
 #include "../threads.h"
@@ -106,7 +107,39 @@ void grad_weight(const Geometry& g, const Array& x, const Array& dy, Array& dw, 
   conv_grad_weight(s, c, x.data(), dy.data(), to);
 }
 
-void grad_bias(const Array& dy, Array& db, bool channels_last) {
+const std::uint16_t* bf16_of(const Reals& a, const char* name) {
+  if (!a.is_bf16()) throw std::invalid_argument(std::string(name) + " must be bfloat16");
+  return static_cast<const std::uint16_t*>(a.source().data);
+}
+
+void bf16_grad_input(const Geometry& g, const Reals& dy, const StridedArray& w, Reals& dx, const std::string& algorithm,
+                     const std::string& accuracy) {
+  need_shape(dy, g.y_shape, "dy");
+  need_shape(w, g.w_shape, "w");
+  need_shape(dx, g.x_shape, "dx");
+  const Conv s = g.with_strides(w);
+  const Choice c = choice_of(algorithm, accuracy);
+  const std::uint16_t* const from = bf16_of(dy, "dy");
+  bf16_of(dx, "dx");
+  auto* const to = static_cast<std::uint16_t*>(dx.target().data);
+  const py::gil_scoped_release unlocked;
+  conv_bf16_grad_input(s, c, from, w.data(), to);
+}
+
+void bf16_grad_weight(const Geometry& g, const Reals& x, const Reals& dy, const Array& dw, const std::string& algorithm,
+                      const std::string& accuracy) {
+  need_shape(x, g.x_shape, "x");
+  need_shape(dy, g.y_shape, "dy");
+  need_shape(dw, g.w_shape, "dw");
+  const Conv s = g.with_strides(dw);
+  const Choice c = choice_of(algorithm, accuracy);
+  const std::uint16_t *const from = bf16_of(x, "x"), *const from_y = bf16_of(dy, "dy");
+  float* const to = dw.mutable_data();
+  const py::gil_scoped_release unlocked;
+  conv_bf16_grad_weight(s, c, from, from_y, to);
+}
+
+void grad_bias(const Reals& dy, Array& db, bool channels_last) {
   if (dy.ndim() < 2) throw std::invalid_argument("dy must have a batch and a channel axis");
   const Index n = dy.shape(0), channels = dy.shape(channels_last ? dy.ndim() - 1 : 1);
   need_shape(db, {channels}, "db");
@@ -114,7 +147,7 @@ void grad_bias(const Array& dy, Array& db, bool channels_last) {
   const Index outer = channels_last ? n * positions : n, inner = channels_last ? 1 : positions;
   float* const to = db.mutable_data();
   const py::gil_scoped_release unlocked;
-  bias_grad(Activation::none, 0, outer, channels, inner, dy.data(), nullptr, nullptr, nullptr, to);
+  bias_grad(Activation::none, 0, outer, channels, inner, dy.source(), nullptr, nullptr, nullptr, to);
 }
 
 py::dict plan(const Geometry& g, const std::string& direction, const std::string& algorithm,
@@ -173,6 +206,10 @@ void bind_conv(py::module_& m) {
   m.def("conv_packed", &packed, "geometry"_a, array("input"), "w"_a, optional("b"), array("output"), "activation"_a,
         "alpha"_a, optional("residual"));
   m.def("conv_grad_weight", &grad_weight, "geometry"_a, array("x"), array("dy"), array("dw"), "algorithm"_a,
+        "accuracy"_a);
+  m.def("conv_bf16_grad_input", &bf16_grad_input, "geometry"_a, array("dy"), array("w"), array("dx"), "algorithm"_a,
+        "accuracy"_a);
+  m.def("conv_bf16_grad_weight", &bf16_grad_weight, "geometry"_a, array("x"), array("dy"), array("dw"), "algorithm"_a,
         "accuracy"_a);
   m.def("conv_grad_bias", &grad_bias, array("dy"), array("db"), "channels_last"_a);
   m.def("plan_conv", &plan, "geometry"_a, "direction"_a, "algorithm"_a, "accuracy"_a);

@@ -73,6 +73,7 @@ void bind_low_precision(py::module_& m) {
   py::class_<PackedWords>(m, "PackedWords")
       .def(py::init(&pack<std::uint16_t>), "geometry"_a, "w"_a)
       .def(py::init(&pack<std::int8_t>), "geometry"_a, "w"_a)
+      .def(py::init(&pack<float>), "geometry"_a, "w"_a)
       .def_property_readonly("nbytes", [](const PackedWords& w) { return w.memory.bytes(); });
   m.def("conv_bf16", &bf16<std::uint16_t>, "geometry"_a, "x"_a, "w"_a, "b"_a, "y"_a, "activation"_a, "alpha"_a);
   m.def("conv_bf16", &bf16<float>, "geometry"_a, "x"_a, "w"_a, "b"_a, "y"_a, "activation"_a, "alpha"_a);

@@ -6,71 +6,75 @@
 namespace tapwise {
 namespace {
 
-void need_same(const ArrayArgument& a, const ArrayArgument& b, const char* name) {
-  need_shape(a, shape_of(b), name);
-}
-
 struct Rows {
   Index count, classes;
 };
 
-Rows rows_of(const Array& x, const char* name) {
+Rows rows_of(const ArrayArgument& x, const char* name) {
   if (x.ndim() != 2 || x.shape(1) < 1) throw std::invalid_argument(std::string(name) + " must be (rows, classes)");
   return {x.shape(0), x.shape(1)};
 }
 
-void forward_activation(const Array& x, Array& y, const std::string& kind, float alpha) {
+void forward_activation(const Reals& x, Reals& y, const std::string& kind, float alpha) {
   need_same(y, x, "y");
   const Activation a = activation_of(kind);
-  float* const to = y.mutable_data();
+  const Target to = y.target();
   const py::gil_scoped_release unlocked;
-  activation(a, alpha, x.size(), x.data(), to);
+  activation(a, alpha, x.size(), x.source(), to);
 }
 
-void grad_activation(const Array& dy, const Array& y, const std::optional<Array>& x, Array& dx, const std::string& kind,
+void grad_activation(const Reals& dy, const Reals& y, const std::optional<Reals>& x, Reals& dx, const std::string& kind,
                      float alpha) {
   const Activation a = activation_of(kind);
   need_same(y, dy, "y");
   need_same(dx, dy, "dx");
   if (x) need_same(*x, dy, "x");
   if (!x && a == Activation::gelu) throw std::invalid_argument("x must be given for gelu");
-  float* const to = dx.mutable_data();
+  const Target to = dx.target();
   const py::gil_scoped_release unlocked;
-  activation_grad(a, alpha, dy.size(), dy.data(), y.data(), pointer(x), to);
+  activation_grad(a, alpha, dy.size(), dy.source(), y.source(), source(x), to);
 }
 
-void forward_add(const Array& a, const Array& b, Array& y, const std::optional<std::string>& kind, float alpha) {
+void forward_add(const Reals& a, const Reals& b, Reals& y, const std::optional<std::string>& kind, float alpha) {
   need_same(b, a, "b");
   need_same(y, a, "y");
   const Activation act = activation_of(kind);
-  float* const to = y.mutable_data();
+  const Target to = y.target();
   const py::gil_scoped_release unlocked;
-  add(act, alpha, a.size(), a.data(), b.data(), to);
+  add(act, alpha, a.size(), a.source(), b.source(), to);
 }
 
-void forward_dropout(const Array& x, Array& y, double rate, std::uint64_t seed) {
+void forward_cast(const Reals& x, Reals& y) {
+  need_shape(y, shape_of(x), "y");
+  if (x.is_bf16() == y.is_bf16()) throw std::invalid_argument("y must have another type than x");
+  const Target to = y.target();
+  const py::gil_scoped_release unlocked;
+  cast(x.size(), x.source(), to);
+}
+
+void forward_dropout(const Reals& x, Reals& y, double rate, std::uint64_t seed) {
   need_same(y, x, "y");
   if (!(rate >= 0 && rate < 1)) throw std::invalid_argument("rate must be >= 0 and < 1");
-  float* const to = y.mutable_data();
+  const Target to = y.target();
   const py::gil_scoped_release unlocked;
-  dropout(x.size(), x.data(), to, rate, seed);
+  dropout(x.size(), x.source(), to, rate, seed);
 }
 
-void forward_softmax(const Array& x, Array& y) {
+void forward_softmax(const Reals& x, Reals& y) {
   const Rows rows = rows_of(x, "x");
   need_same(y, x, "y");
-  float* const to = y.mutable_data();
+  const Target to = y.target();
   const py::gil_scoped_release unlocked;
-  softmax(rows.count, rows.classes, x.data(), to);
+  softmax(rows.count, rows.classes, x.source(), to);
 }
 
-void grad_softmax(const Array& dy, const Array& y, Array& dx) {
+void grad_softmax(const Reals& dy, const Reals& y, Reals& dx) {
   const Rows rows = rows_of(dy, "dy");
   need_same(y, dy, "y");
   need_same(dx, dy, "dx");
-  float* const to = dx.mutable_data();
+  const Target to = dx.target();
   const py::gil_scoped_release unlocked;
-  softmax_grad(rows.count, rows.classes, dy.data(), y.data(), to);
+  softmax_grad(rows.count, rows.classes, dy.source(), y.source(), to);
 }
 
 void need_labels(const IndexArray& labels, const Rows& rows) {
@@ -114,7 +118,7 @@ void grad_cross_entropy(const Array& logits, const Labels& labels, const Array& 
   const Rows rows = rows_of(logits, "logits");
   need_labels(labels, rows);
   need_shape(scale, {rows.count}, "scale");
-  need_same(dlogits, logits, "dlogits");
+  need_shape(dlogits, shape_of(logits), "dlogits");
   float* const to = dlogits.mutable_data();
   const py::gil_scoped_release unlocked;
   softmax_cross_entropy_grad(rows.count, rows.classes, logits.data(), classes_of(labels), targets_of(labels),
@@ -125,7 +129,7 @@ struct Channels {
   Index outer, channels, inner;
 };
 
-Channels channels_of(const Array& x, bool channels_last) {
+Channels channels_of(const ArrayArgument& x, bool channels_last) {
   if (x.ndim() < 2) throw std::invalid_argument("x must have a batch and a channel axis");
   const Index channels = x.shape(channels_last ? x.ndim() - 1 : 1);
   if (channels < 1) throw std::invalid_argument("x must have at least one channel");
@@ -139,31 +143,32 @@ void need_per_channel(Index channels, std::initializer_list<std::pair<const Arra
   for (const auto& [array, name] : arrays) need_shape(*array, {channels}, name);
 }
 
-void statistics(const Array& x, Array& mean, Array& variance, bool channels_last) {
+void statistics(const Reals& x, Array& mean, Array& variance, bool channels_last) {
   const Channels s = channels_of(x, channels_last);
   need_per_channel(s.channels, {{&mean, "mean"}, {&variance, "variance"}});
   if (x.size() == 0) throw std::invalid_argument("x must have values to take statistics of");
   float *const m = mean.mutable_data(), *const v = variance.mutable_data();
   const py::gil_scoped_release unlocked;
-  batch_norm_statistics(s.outer, s.channels, s.inner, x.data(), m, v);
+  batch_norm_statistics(s.outer, s.channels, s.inner, x.source(), m, v);
 }
 
-void forward_norm(const Array& x, const Array& gamma, const Array& beta, const Array& mean, const Array& variance,
-                  const std::optional<Array>& residual, Array& y, double epsilon,
+void forward_norm(const Reals& x, const Array& gamma, const Array& beta, const Array& mean, const Array& variance,
+                  const std::optional<Reals>& residual, Reals& y, double epsilon,
                   const std::optional<std::string>& kind, float alpha, bool channels_last) {
   const Channels s = channels_of(x, channels_last);
   need_per_channel(s.channels, {{&gamma, "gamma"}, {&beta, "beta"}, {&mean, "mean"}, {&variance, "variance"}});
   if (residual) need_same(*residual, x, "residual");
   need_same(y, x, "y");
-  const Epilogue e{beta.data(), pointer(residual), activation_of(kind), alpha};
-  float* const to = y.mutable_data();
+  const Epilogue e{beta.data(), nullptr, activation_of(kind), alpha};
+  const Target to = y.target();
   const py::gil_scoped_release unlocked;
-  batch_norm(s.outer, s.channels, s.inner, e, x.data(), gamma.data(), mean.data(), variance.data(), epsilon, to);
+  batch_norm(s.outer, s.channels, s.inner, e, source(residual), x.source(), gamma.data(), mean.data(), variance.data(),
+             epsilon, to);
 }
 
 // With masked, dy counts where y > 0, or without y where the normalization with beta gives more than 0.
-void grad_norm(const Array& dy, const Array& x, const Array& gamma, const Array& mean, const Array& variance,
-               const std::optional<Array>& y, const std::optional<Array>& beta, Array& dx, std::optional<Array>& dz,
+void grad_norm(const Reals& dy, const Reals& x, const Array& gamma, const Array& mean, const Array& variance,
+               const std::optional<Reals>& y, const std::optional<Array>& beta, Reals& dx, std::optional<Reals>& dz,
                Array& dgamma, Array& dbeta, double epsilon, bool masked, bool channels_last) {
   const Channels s = channels_of(x, channels_last);
   need_per_channel(s.channels, {{&gamma, "gamma"}, {&mean, "mean"}, {&variance, "variance"}});
@@ -172,21 +177,21 @@ void grad_norm(const Array& dy, const Array& x, const Array& gamma, const Array&
     need_same(*array, x, name);
   if (x.size() == 0) throw std::invalid_argument("x must have values to take statistics of");
   NormMask mask{NormMask::none, nullptr, nullptr, nullptr};
-  if (masked && y) mask = {NormMask::by_output, y->data(), nullptr, nullptr};
+  if (masked && y) mask.kind = NormMask::by_output;
   if (masked && !y) {
     if (!beta) throw std::invalid_argument("y or beta must be given where dy is masked");
     need_per_channel(s.channels, {{&*beta, "beta"}});
     mask = {NormMask::by_input, nullptr, nullptr, beta->data()};
   }
-  float *const to = dx.mutable_data(), *const to_z = dz ? dz->mutable_data() : nullptr;
+  const Target to = dx.target(), to_z = target(dz);
   float *const to_gamma = dgamma.mutable_data(), *const to_beta = dbeta.mutable_data();
   const py::gil_scoped_release unlocked;
-  batch_norm_grad(s.outer, s.channels, s.inner, mask, dy.data(), x.data(), gamma.data(), mean.data(), variance.data(),
-                  epsilon, to, to_z, to_gamma, to_beta);
+  batch_norm_grad(s.outer, s.channels, s.inner, mask, source(y), dy.source(), x.source(), gamma.data(), mean.data(),
+                  variance.data(), epsilon, to, to_z, to_gamma, to_beta);
 }
 
-void grad_activation_bias(const Array& dy, const std::optional<Array>& y, const std::optional<Array>& x,
-                          std::optional<Array>& dz, Array& db, const std::string& kind, float alpha,
+void grad_activation_bias(const Reals& dy, const std::optional<Reals>& y, const std::optional<Reals>& x,
+                          std::optional<Reals>& dz, Array& db, const std::string& kind, float alpha,
                           bool channels_last) {
   const Activation a = activation_of(kind);
   const Channels s = channels_of(dy, channels_last);
@@ -196,9 +201,10 @@ void grad_activation_bias(const Array& dy, const std::optional<Array>& y, const 
   if (y) need_same(*y, dy, "y");
   if (dz) need_same(*dz, dy, "dz");
   need_per_channel(s.channels, {{&db, "db"}});
-  float *const to = dz ? dz->mutable_data() : nullptr, *const sum = db.mutable_data();
+  const Target to = target(dz);
+  float* const sum = db.mutable_data();
   const py::gil_scoped_release unlocked;
-  bias_grad(a, alpha, s.outer, s.channels, s.inner, dy.data(), y ? y->data() : x->data(), pointer(x), to, sum);
+  bias_grad(a, alpha, s.outer, s.channels, s.inner, dy.source(), y ? y->source() : x->source(), source(x), to, sum);
 }
 
 }  // namespace
@@ -210,6 +216,7 @@ void bind_nn(py::module_& m) {
   m.def("activation_grad", &grad_activation, array("dy"), array("y"), array("x").none(true), array("dx"), "kind"_a,
         "alpha"_a);
   m.def("add", &forward_add, array("a"), array("b"), array("y"), "activation"_a, "alpha"_a);
+  m.def("cast", &forward_cast, array("x"), array("y"));
   m.def("dropout", &forward_dropout, array("x"), array("y"), "rate"_a, "seed"_a);
   m.def("softmax", &forward_softmax, array("x"), array("y"));
   m.def("softmax_grad", &grad_softmax, array("dy"), array("y"), array("dx"));

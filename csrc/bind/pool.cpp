@@ -57,43 +57,46 @@ struct Pooling {
   }
 };
 
-void forward_max(const Pooling& p, const Array& x, Array& y, std::optional<IndexArray>& indices) {
-  need_shape(x, p.x_shape, "x");
-  need_shape(y, p.y_shape, "y");
+// x_shape and y_shape are those of from and to, or the other way round.
+void need_fit(const Reals& from, const Sizes& from_shape, const Reals& to, const Sizes& to_shape) {
+  need_shape(from, from_shape, "an input");
+  need_shape(to, to_shape, "the output");
+  if (from.is_bf16() != to.is_bf16()) throw std::invalid_argument("the output must have the type of the input");
+}
+
+void forward_max(const Pooling& p, const Reals& x, Reals& y, std::optional<IndexArray>& indices) {
+  need_fit(x, p.x_shape, y, p.y_shape);
   if (indices) {
     need_shape(*indices, p.y_shape, "indices");
     p.need_indices();
   }
-  float* const to = y.mutable_data();
+  const Target to = y.target();
   std::int32_t* const at = indices ? indices->mutable_data() : nullptr;
   const py::gil_scoped_release unlocked;
-  max_pool(p.s, x.data(), to, at);
+  max_pool(p.s, x.source(), to, at);
 }
 
-void grad_max(const Pooling& p, const Array& dy, const IndexArray& indices, Array& dx) {
-  need_shape(dy, p.y_shape, "dy");
+void grad_max(const Pooling& p, const Reals& dy, const IndexArray& indices, Reals& dx) {
+  need_fit(dy, p.y_shape, dx, p.x_shape);
   need_shape(indices, p.y_shape, "indices");
-  need_shape(dx, p.x_shape, "dx");
   p.need_indices();
-  float* const to = dx.mutable_data();
+  const Target to = dx.target();
   const py::gil_scoped_release unlocked;
-  max_pool_grad(p.s, dy.data(), indices.data(), to);
+  max_pool_grad(p.s, dy.source(), indices.data(), to);
 }
 
-void forward_average(const Pooling& p, const Array& x, Array& y) {
-  need_shape(x, p.x_shape, "x");
-  need_shape(y, p.y_shape, "y");
-  float* const to = y.mutable_data();
+void forward_average(const Pooling& p, const Reals& x, Reals& y) {
+  need_fit(x, p.x_shape, y, p.y_shape);
+  const Target to = y.target();
   const py::gil_scoped_release unlocked;
-  average_pool(p.s, x.data(), to);
+  average_pool(p.s, x.source(), to);
 }
 
-void grad_average(const Pooling& p, const Array& dy, Array& dx) {
-  need_shape(dy, p.y_shape, "dy");
-  need_shape(dx, p.x_shape, "dx");
-  float* const to = dx.mutable_data();
+void grad_average(const Pooling& p, const Reals& dy, Reals& dx) {
+  need_fit(dy, p.y_shape, dx, p.x_shape);
+  const Target to = dx.target();
   const py::gil_scoped_release unlocked;
-  average_pool_grad(p.s, dy.data(), to);
+  average_pool_grad(p.s, dy.source(), to);
 }
 
 }  // namespace

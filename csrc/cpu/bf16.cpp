@@ -8,14 +8,11 @@
 // bits are more than 2 * 24 + 2. So every level has the same bits.
 //
 // Intel, "BFLOAT16 - Hardware Numerics Definition", 2018.
+#include "half.h"
 #include "words.h"
 
 namespace tapwise::ISA {
 namespace {
-
-typedef std::uint16_t HalfVec __attribute__((vector_size(kLanes * sizeof(std::uint16_t))));
-typedef std::uint16_t UnalignedHalfVec
-    __attribute__((vector_size(kLanes * sizeof(std::uint16_t)), aligned(2), may_alias));
 
 #if defined(__AVX512BF16__)
 struct Pairs {
@@ -54,20 +51,6 @@ struct Pairs {
   }
 };
 #endif
-
-// Half to even; NaN stays NaN.
-TAPWISE_INLINE HalfVec to_bf16(Vec y) {
-  const UintVec bits = reinterpret_cast<UintVec>(y);
-  const UintVec rounded = bits + 0x7FFFu + ((bits >> 16) & 1u), quiet = bits | 0x00400000u;
-  return __builtin_convertvector((y == y ? rounded : quiet) >> 16, HalfVec);
-}
-
-TAPWISE_INLINE void store_bf16(std::uint16_t* p, HalfVec v, Index count) {
-  if (count == kLanes)
-    *reinterpret_cast<UnalignedHalfVec*>(p) = v;
-  else
-    for (Index i = 0; i < count; ++i) p[i] = v[i];
-}
 
 template <class Out>
 struct Bf16 : Pairs {

@@ -101,9 +101,10 @@ void normalize(const Norm& s, const Epilogue& e, const float* x, const float* me
 
 }  // namespace
 
-void batch_norm_statistics(const Norm& s, const float* x, double* sums, Index begin, Index end) {
+void batch_norm_statistics(const Norm& s, const float* x, const float* of_channels, double* sums, Index begin,
+                           Index end) {
   sum_channels(s, sums, begin, end, [&](Sums& sum, const Strip& strip, auto lanes) {
-    const Vec first = strip.wide ? splat(x[strip.c * s.inner]) : load_part(x + strip.c, lanes);
+    const Vec first = strip.parameter(of_channels, lanes);
     const Wide x0 = widen(first);
     Index i = 0;
     for (; i + kBlock <= strip.vectors; i += kBlock)

@@ -1,9 +1,10 @@
 // low_precision.cpp — convolutions of bfloat16 and int8 against plain loops: bfloat16 within the bound of float32 sums,
-// int8 exactly.
+// int8 exactly; what float32's kernels do for bfloat16 against float32.
 #include "../low_precision.h"
 
 #include <algorithm>
 
+#include "../nn.h"
 #include "../plan.h"
 #include "../threads.h"
 #include "check.h"
@@ -131,6 +132,62 @@ void check_int8(const Options& options, const Conv& s, const std::string& name, 
   });
 }
 
+std::uint16_t to_bf16(float x) {
+  const auto bits = std::bit_cast<std::uint32_t>(x);
+  return static_cast<std::uint16_t>((std::isnan(x) ? bits | 0x00400000 : bits + 0x7FFF + ((bits >> 16) & 1)) >> 16);
+}
+
+// Floats of any bits to bfloat16 and back, and a sum: float32's, rounded, in tasks of their own memory.
+void check_cast(const Options& options, Index size, Random& random) {
+  std::vector<float> x, y(static_cast<std::size_t>(size));
+  std::vector<std::uint16_t> want, got(x.size());
+  for (Index i = 0; i < size; ++i) x.push_back(std::bit_cast<float>(static_cast<std::uint32_t>(random.next())));
+  for (const float v : x) want.push_back(to_bf16(v));
+  for_each_level(options, [&](const Table& t) {
+    const std::string what = std::string(t.isa) + " cast of " + std::to_string(size);
+    got.assign(x.size() + 1, 0xA5A5);
+    cast(size, x.data(), got.data());
+    check(std::equal(want.begin(), want.end(), got.begin()) && got.back() == 0xA5A5, what);
+    cast(size, want.data(), y.data());
+    bool same = true;
+    for (std::size_t i = 0; i < y.size(); ++i)
+      same = same && std::bit_cast<std::uint32_t>(y[i]) == std::uint32_t{want[i]} << 16;
+    check(same, what + " and back");
+    const auto a = random_bf16(size, random), b = random_bf16(size, random);
+    add(Activation::relu, 0, size, a.data(), b.data(), got.data());
+    same = got.back() == 0xA5A5;
+    for (std::size_t i = 0; i < a.size(); ++i)
+      same = same && got[i] == to_bf16(std::max(0.0f, from_bf16(a[i]) + from_bf16(b[i])));
+    check(same, what + ": add");
+  });
+}
+
+// The kernels of float32 on the same numbers, for a batch that is cut into shares.
+void check_bf16_gradients(const Options& options, Random& random) {
+  const Conv s = conv_of({20, 1, 32, 64, 30, 3, 2, 1, 1}, Layout::channels_last);
+  const auto x = random_bf16(s.n * s.ci * s.ih * s.iw, random), dy = random_bf16(s.n * s.co * s.oh * s.ow, random);
+  std::vector<float> wide_x, wide_dy, w, dw(9 * 32 * 64), sums(dw.size()), wide_dx(x.size());
+  for (const std::uint16_t v : x) wide_x.push_back(from_bf16(v));
+  for (const std::uint16_t v : dy) wide_dy.push_back(from_bf16(v));
+  for (const std::uint16_t v : random_bf16(s.w_d, random)) w.push_back(from_bf16(v));
+  std::vector<std::uint16_t> dx(x.size());
+  for_each_level(options, [&](const Table& t) {
+    const Choice direct = {Algorithm::direct};
+    conv_bf16_grad_weight(s, direct, x.data(), dy.data(), dw.data());
+    conv_grad_weight(s, direct, wide_x.data(), wide_dy.data(), sums.data());
+    const double terms = static_cast<double>(s.n * s.oh * s.ow);
+    bool near = true;
+    for (std::size_t i = 0; i < dw.size(); ++i)
+      near = near && std::fabs(dw[i] - sums[i]) <= 2 * terms * kEpsilon * terms;
+    check(near, std::string(t.isa) + " conv_bf16_grad_weight in shares");
+    conv_bf16_grad_input(s, direct, dy.data(), w.data(), dx.data());
+    conv_grad_input(s, direct, wide_dy.data(), w.data(), {nullptr, nullptr, Activation::none, 0}, wide_dx.data());
+    bool same = true;
+    for (std::size_t i = 0; i < dx.size(); ++i) same = same && dx[i] == to_bf16(wide_dx[i]);
+    check(same, std::string(t.isa) + " conv_bf16_grad_input in shares");
+  });
+}
+
 // The chains of each peak kernel add up to what plain arithmetic gives: `step` more a step and chain.
 void check_peak(const Table& t, const char* name, FmaPeak* peak, double operations, double step) {
   constexpr Index kSteps = 640;
@@ -153,6 +210,8 @@ void test_low_precision(const Options& options) {
       check_int8(options, s, name, false, random);
       check_int8(options, s, name + ", signed", true, random);
     }
+  for (const Index size : {0, 1, 7, 8, 31, 100, 100'000}) check_cast(options, size, random);
+  check_bf16_gradients(options, random);
   for_each_level(options, [](const Table& t) {
     check_peak(t, "bf16_peak", t.bf16_peak, 4, 0x1p-6);  // two products of 1 and 2^-7
     check_peak(t, "int8_peak", t.int8_peak, 8, 0);       // bytes of 1 and -1 + 2 - 2 + 1

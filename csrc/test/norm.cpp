@@ -101,13 +101,14 @@ void check_norm(const Options& options, const NormProblem& p, Activation kind, b
     const double sizes = 3 * std::fabs(scaled) + 2 * std::fabs(p.beta[c]) + std::fabs(added);
     y.push_back(activated(kind, 0.3, scaled + p.beta[c] + added, kEpsilon * sizes + 2 * kTiny));
   }
-  const Epilogue e{p.beta.data(), adds ? p.residual.data() : nullptr, kind, 0.3f};
+  const Epilogue e{p.beta.data(), nullptr, kind, 0.3f};
+  const float* const residual = adds ? p.residual.data() : nullptr;
   for_each_level(options, [&](const Table& t) {
     const std::string what = t.isa + (' ' + p.name()) + "forward" + (adds ? " with a residual, " : ", ") +
                              std::to_string(static_cast<int>(kind));
     check_call(what, y, {}, [&](float* to) {
-      batch_norm(p.outer, p.channels, p.inner, e, p.x.data(), p.gamma.data(), p.mean.data(), p.variance.data(),
-                 p.kVariance, to);
+      batch_norm(p.outer, p.channels, p.inner, e, residual, p.x.data(), p.gamma.data(), p.mean.data(),
+                 p.variance.data(), p.kVariance, to);
     });
   });
 }
@@ -132,9 +133,9 @@ void check_norm_gradient(const Options& options, const NormProblem& p) {
   for_each_level(options, [&](const Table& t) {
     const std::string what = t.isa + (' ' + p.name());
     Array<float> x(p.x.size()), z(p.x.size()), one(p.channels), two(p.channels);
-    const NormMask mask{p.mask, p.y.data(), nullptr, p.beta.data()};
+    const NormMask mask{p.mask, nullptr, nullptr, p.beta.data()};
     const auto call = [&](const float* dy, float* to_x, float* to_z, float* to_gamma, float* to_beta) {
-      batch_norm_grad(p.outer, p.channels, p.inner, mask, dy, p.x.data(), p.gamma.data(), p.mean.data(),
+      batch_norm_grad(p.outer, p.channels, p.inner, mask, p.y.data(), dy, p.x.data(), p.gamma.data(), p.mean.data(),
                       p.variance.data(), p.kVariance, to_x, to_z, to_gamma, to_beta);
     };
     const float* dy = p.dy.data();

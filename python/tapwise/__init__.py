@@ -8,6 +8,7 @@ from . import isa as isa
 from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics
+from . import mixed_precision as mixed_precision
 from . import optimizers as optimizers
 from . import regularizers as regularizers
 from . import threads as threads

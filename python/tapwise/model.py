@@ -13,7 +13,7 @@ from numpy.typing import ArrayLike
 
 from .arena import Arena
 from .graph import calls, ordered
-from .layers.layer import Array, Input, InputLayer, Layer, Parameter, Shape, assign, shape_text, snake_case
+from .layers.layer import Array, Cast, Input, InputLayer, Layer, Parameter, Shape, assign, shape_text, snake_case
 from .layers.symbolic import Node, Symbolic, tensors
 from .schedule import Schedule
 from .summary import summary
@@ -35,7 +35,8 @@ class Model(Trainer):
         self.inputs, self.outputs = self._given(inputs, "inputs"), self._given(outputs, "outputs")
         self.nodes = ordered(self.inputs, self.outputs)
         entries = [tensor.node.layer for tensor in self.inputs if isinstance(tensor.node.layer, InputLayer)]
-        for layer in dict.fromkeys([*entries, *(node.layer for node in self.nodes)]):
+        called = [node.layer for node in self.nodes if not isinstance(node.layer, Cast)]
+        for layer in dict.fromkeys([*entries, *called]):
             self._name(layer)
             self.layers.append(layer)
 
@@ -286,7 +287,7 @@ class Sequential(Model):
     def _append(self, layer: Layer) -> None:
         behind = self.outputs or self.inputs
         self.outputs = [layer(behind[0])]
-        self.nodes.append(self.outputs[0].node)
+        self.nodes += ordered(behind, self.outputs)
         self._plans.clear()
 
     def build(self, input_shape: Sequence[Any]) -> None:
@@ -332,7 +333,8 @@ class Sequential(Model):
     @property
     def shapes(self) -> list[Shape]:
         """Of x and behind each layer, with a batch axis of 0; empty before the build."""
-        return [(0, *tensor.example) for tensor in (*self.inputs, *(node.output for node in self.nodes))]
+        outputs = [node.output for node in self.nodes if not isinstance(node.layer, Cast)]
+        return [(0, *tensor.example) for tensor in (*self.inputs, *outputs)]
 
 
 def numbered(names: list[str]) -> list[str]:

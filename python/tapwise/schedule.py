@@ -108,7 +108,7 @@ class Schedule:
             over = needs.in_place and read[0].exclusive and not (self.training and "x" in step.reads)
             onto = needs.over_residual and call.residual is not None and read[-1].exclusive
             free = read[0] if over else read[-1] if onto else None
-            buffer = free.buffers[0] if free else self._buffer(y_shape, layer.dtype, moment)
+            buffer = free.buffers[0] if free else self._buffer(y_shape, call.output.dtype, moment)
             step.wanted["y"] = buffer, y_shape
             y = Value((buffer,), alone)
             for name, shape, dtype in needs.kept:
@@ -149,7 +149,7 @@ class Schedule:
         dz = dy
         if needs and needs.dz:
             if not dy.exclusive:
-                dz = Value((self._buffer(y_shape, call.layer.dtype, moment),), True)
+                dz = Value((self._buffer(y_shape, call.output.dtype, moment),), True)
             step.wanted["dz"] = dz.buffers[0], y_shape
         for weight in call.layer.trainable_weights:
             first = weight not in seen
@@ -177,7 +177,7 @@ class Schedule:
                     gradients.pop(tensor).touch(moment)
                 over = needs.in_place and dz.exclusive and call.residual is None
                 x_shape = self._shape(tensor)
-                buffer = dz.buffers[0] if over else self._buffer(x_shape, call.layer.dtype, moment)
+                buffer = dz.buffers[0] if over else self._buffer(x_shape, tensor.dtype, moment)
                 step.wanted["dx"] = buffer, x_shape
                 dx = Value((buffer,), True)
             gradients[tensor] = self._sum(step, number, gradients.get(tensor), dx, moment)
@@ -187,7 +187,7 @@ class Schedule:
         own = step.needs.own if step.needs else ()
         if any(own) and own[number]:
             shape = self._shape(step.call.inputs[number])
-            buffer = self._buffer(shape, step.call.layer.dtype, moment)
+            buffer = self._buffer(shape, step.call.inputs[number].dtype, moment)
             step.wanted[f"dx{number}"] = buffer, shape
             return Value((buffer,), True)
         others = sum(asked for i, asked in enumerate(step.finds) if not (any(own) and own[i]))
@@ -198,9 +198,10 @@ class Schedule:
         if one is None:
             return other
         one.touch(moment)
-        shape = self._shape(step.call.reads[number])
+        tensor = step.call.reads[number]
+        shape = self._shape(tensor)
         over = one if one.exclusive else other if other.exclusive else None
-        total = over or Value((self._buffer(shape, step.call.layer.dtype, moment),), True)
+        total = over or Value((self._buffer(shape, tensor.dtype, moment),), True)
         step.wanted[f"sum{number}"] = total.buffers[0], shape
         return total
 
@@ -249,7 +250,11 @@ class Schedule:
             raise ValueError("backward must follow a forward in training, each time")
         self.tensors = {}
         pairs = list(zip(self.outputs, given, strict=True))
-        gradients: dict[Symbolic, Any] = {tensor: dy for tensor, (dy, _) in pairs if dy is not None}
+        gradients: dict[Symbolic, Any] = {
+            tensor: dy if tensor.dtype in (None, dy.dtype) else ops.cast(dy, tensor.dtype)
+            for tensor, (dy, _) in pairs
+            if dy is not None
+        }
         if self.targets is None or set(gradients) != set(self.targets):
             raise ValueError(
                 f"gradients must be those of {[t.name for t in self.targets or ()]}, got {list(gradients)}"

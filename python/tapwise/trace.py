@@ -25,6 +25,7 @@ _traces: tuple[trace, ...] = ()
 class Record(NamedTuple):
     """One call of a backend function, named after it: a transposed convolution is a conv_grad_input.
 
+    "widened" stands behind the algorithm where kernels of float32 computed bfloat16, in the scratch of each task.
     bytes counts each array once; copied_bytes is what was rearranged first: packed weights, rows for a softmax.
     """
 
@@ -89,7 +90,7 @@ class Recorder:
         return value
 
     def _timed(self, function: Callable[..., Any], name: str, signature: inspect.Signature) -> Callable[..., Any]:
-        direction = "forward" if name == "conv" else name.removeprefix("conv_")
+        direction = "forward" if name == "conv" else name.removeprefix("conv_").removeprefix("bf16_")
 
         def timed(*arguments: Any, **named: Any) -> Any:
             start = perf_counter()
@@ -105,11 +106,17 @@ class Recorder:
                 algorithm = plan["algorithm"]
                 packed = "w" in given and not isinstance(given["w"], np.ndarray)
                 copied_bytes = 0 if packed else plan["packed_bytes"]
+            if name not in ("cast", "conv_bf16") and any(is_bfloat16(array) for array in arrays.values()):
+                algorithm = f"{algorithm} widened".strip()
             if arrays:
                 record(name, algorithm, arrays, seconds, copied_bytes)
             return value
 
         return timed
+
+
+def is_bfloat16(array: Any) -> bool:
+    return isinstance(array, np.ndarray) and array.dtype.kind == "V"
 
 
 def listed(given: dict[str, Any]) -> dict[str, Any]:

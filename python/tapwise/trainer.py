@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike, NDArray
 from . import optimizers
 from .console import Progress
 from .data import Batches, Stream
-from .layers.layer import Parameter, Shape
+from .layers.layer import Parameter, Shape, float32s
 from .objective import Objective
 from .random import next_seed
 
@@ -282,15 +282,16 @@ class Trainer:
                 progress.step(step, self._logs())
 
     def _step(self, xs: list[Array], ys: list[Array | None]) -> None:
-        outputs = self.run(xs, training=True)
-        self.optimizer.apply(self.run_back(self.objective.count(ys, outputs, self.run_logits(), training=True)))
+        outputs = float32s(self.run(xs, training=True))
+        gradients = self.objective.count(ys, outputs, float32s(self.run_logits()), training=True)
+        self.optimizer.apply(self.run_back(gradients))
 
     def _test(self, xs: list[Array], ys: list[Array | None], batch_size: int, progress: Progress | None = None) -> None:
         self.objective.reset(ys, self.result_shapes)
         with self.prepared():
             for step, rows in enumerate(slices(xs[0], batch_size), 1):
-                outputs = self.run(self._batch(xs, rows))
-                self.objective.count(rows_of(ys, rows), outputs, self.run_logits(), training=False)
+                outputs = float32s(self.run(self._batch(xs, rows)))
+                self.objective.count(rows_of(ys, rows), outputs, float32s(self.run_logits()), training=False)
                 if progress:
                     progress.step(step, self._logs())
 

@@ -1,7 +1,8 @@
 """What every backend offers: the same functions with the same arguments, which ops has checked.
 
 x, dy and outputs are C-contiguous, w may be any view or what pack made of one, and all arrays of a call share one float
-type. Outputs are written completely and overlap inputs only where it says so. g and p hold all sizes.
+type; beside bfloat16, w and what belongs to channels (b, db, gamma, mean, ...) is float32. Outputs are written
+completely and overlap inputs only where it says so. g and p hold all sizes.
 """
 
 from __future__ import annotations
@@ -70,6 +71,10 @@ class Backend(Protocol):
         """What x may hold."""
 
     @property
+    def has_bfloat16(self) -> bool:
+        """Whether all but the losses and optimizers take bfloat16 too."""
+
+    @property
     def are_plain(self) -> Callable[[Any, Any, Any, Any, Any], bool] | None:
         """are_plain(x, w, b, residual, out): whether all that aren't None are as conv takes them, but for their sizes.
 
@@ -114,7 +119,23 @@ class Backend(Protocol):
     def conv_bf16(
         self, x: Array, w: Weights, b: Array | None, y: Array, g: ConvGeometry, *, activation: str | None, alpha: float
     ) -> None:
-        """x and w bfloat16, b float32, y either. Summed in float32, the odd one of two channels first."""
+        """x bfloat16, w too or float32 to be rounded to it, b float32, y either.
+
+        Summed in float32, the odd one of two channels first.
+        """
+
+    def conv_bf16_grad_input(
+        self, dy: Array, w: Array, dx: Array, g: ConvGeometry, *, algorithm: str, accuracy: str
+    ) -> None:
+        """dy and dx bfloat16, w float32: what conv_grad_input computes in float32, rounded."""
+
+    def conv_bf16_grad_weight(
+        self, x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str
+    ) -> None:
+        """x and dy bfloat16, dw float32."""
+
+    def cast(self, x: Array, y: Array) -> None:
+        """float32 to bfloat16, to the nearest, half to even, or back."""
 
     def conv_int8(
         self, x: Array, w: Weights, b: Array | None, y: Array, g: ConvGeometry,

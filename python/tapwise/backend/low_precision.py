@@ -28,13 +28,19 @@ def multiply_add(x: Array, w: Array, sums: Array) -> Array:
     return flushed(x.astype(np.float64) * w.astype(np.float64) + sums.astype(np.float64))
 
 
+def cast(x: Array, y: Array) -> None:
+    """float32 to bfloat16, half to even, or back."""
+    with np.errstate(all="ignore"):
+        y[...] = x
+
+
 def conv_bf16(
     x: Array, w: Array, b: Array | None, y: Array, g: ConvGeometry, *, activation: str | None, alpha: float
 ) -> None:
     """y = activation(sum + b): over the taps in order and pairs of channels in order, of a pair the odd one first."""
     with np.errstate(all="ignore"):
         sums = np.zeros(g.y_shape, np.float32)
-        x_, w_ = images(flushed(x.astype(np.float64)), g), weights(flushed(w.astype(np.float64)), g)
+        x_, w_ = images(flushed(x.astype(np.float64)), g), weights(flushed(w.astype(x.dtype).astype(np.float64)), g)
         sums_ = images(sums, g)
         channels = w_.shape[-2]
         order = [c + odd for c in range(0, channels, 2) for odd in (1, 0) if c + odd < channels]

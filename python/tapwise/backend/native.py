@@ -18,7 +18,9 @@ if TYPE_CHECKING:
 
 name = "native"
 dtypes = (np.dtype(np.float32),)
+has_bfloat16 = True
 are_plain = _core.are_plain
+cast = _core.cast
 
 
 def _conv(g: ConvGeometry) -> _core.Geometry:
@@ -90,7 +92,15 @@ def conv_int8(
 
 
 def pack_words(w: Array, g: ConvGeometry) -> _core.PackedWords:
-    return _core.PackedWords(_conv(g), w if w.dtype == np.int8 else w.view(np.uint16))
+    return _core.PackedWords(_conv(g), w if w.dtype.kind in "if" else w.view(np.uint16))
+
+
+def conv_bf16_grad_input(dy: Array, w: Array, dx: Array, g: ConvGeometry, *, algorithm: str, accuracy: str) -> None:
+    _core.conv_bf16_grad_input(_conv(g), dy, w, dx, algorithm, accuracy)
+
+
+def conv_bf16_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str) -> None:
+    _core.conv_bf16_grad_weight(_conv(g), x, dy, dw, algorithm, accuracy)
 
 
 def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str) -> None:

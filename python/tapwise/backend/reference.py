@@ -7,15 +7,16 @@ and outputs that it connects: padding is never read, so it adds nothing even whe
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator
-from functools import wraps
-from typing import TYPE_CHECKING, Any, ParamSpec
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .low_precision import cast as cast
 from .low_precision import conv_bf16 as conv_bf16
 from .low_precision import conv_int8 as conv_int8
 from .low_precision import pack_words as pack_words
+from .silent import silent
 from .taps import images, last, sizes, taps, weights
 
 if TYPE_CHECKING:
@@ -24,22 +25,11 @@ if TYPE_CHECKING:
 
 name = "reference"
 dtypes: tuple[np.dtype[Any], ...] = tuple(map(np.dtype, (np.float16, np.float32, np.float64, np.longdouble)))
+has_bfloat16 = True
 are_plain = workspace_limit = set_workspace_limit = None
-P = ParamSpec("P")
 
 
-def silent(operation: Callable[P, None]) -> Callable[P, None]:
-    """Infinity and NaN are results, not something to warn of."""
-
-    @wraps(operation)
-    def quiet(*args: P.args, **kwargs: P.kwargs) -> None:
-        with np.errstate(all="ignore"):
-            operation(*args, **kwargs)
-
-    return quiet
-
-
-@silent
+@silent("y")
 def conv(
     x: Array, w: Array, b: Array | None, y: Array, g: ConvGeometry,
     *, algorithm: str, accuracy: str, activation: str | None, alpha: float, residual: Array | None,
@@ -53,7 +43,7 @@ def conv(
     finish(y, b, residual, activation, alpha, g.channels_last)
 
 
-@silent
+@silent("dx")
 def conv_grad_input(
     dy: Array, w: Array, dx: Array, g: ConvGeometry,
     *, algorithm: str, accuracy: str, b: Array | None = None, activation: str | None = None, alpha: float = 0.0,
@@ -72,7 +62,7 @@ def pack(w: Array, g: ConvGeometry, direction: str, algorithm: str) -> Array:
     return w.copy()
 
 
-@silent
+@silent()
 def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str) -> None:
     plan(g, "grad_weight", algorithm, accuracy)
     x_, dy_, dw_ = images(x, g), images(dy, g), weights(dw, g)
@@ -81,7 +71,10 @@ def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorit
         dw_[tap] = products.sum(axis=tuple(range(1, g.rank + 1)), keepdims=True)
 
 
-@silent
+conv_bf16_grad_input, conv_bf16_grad_weight = conv_grad_input, conv_grad_weight
+
+
+@silent()
 def conv_grad_bias(dy: Array, db: Array, channels_last: bool) -> None:
     dy = last(dy, channels_last)
     db[...] = dy.sum(axis=tuple(range(dy.ndim - 1)))
@@ -119,7 +112,7 @@ def windows(p: PoolGeometry) -> Iterator[tuple[tuple[Any, ...], tuple[Any, ...],
         yield (slice(None), *output), tuple(window), divisor
 
 
-@silent
+@silent("y")
 def max_pool(x: Array, y: Array, indices: Array | None, p: PoolGeometry) -> None:
     """argmax takes the first of equals and the first NaN, which is the rule."""
     x, y = last(x, p.channels_last), last(y, p.channels_last)
@@ -133,7 +126,7 @@ def max_pool(x: Array, y: Array, indices: Array | None, p: PoolGeometry) -> None
             last(indices, p.channels_last)[output] = plane[window[1:]].ravel()[first]
 
 
-@silent
+@silent("dx")
 def max_pool_grad(dy: Array, indices: Array, dx: Array, p: PoolGeometry) -> None:
     plane = dx[0].size // dy.shape[-1 if p.channels_last else 1] if dy.size else 0
     if dy.size and not 0 <= indices.min() <= indices.max() < plane:
@@ -147,14 +140,14 @@ def max_pool_grad(dy: Array, indices: Array, dx: Array, p: PoolGeometry) -> None
         dx[(images, *position, channels)] += dy[at]
 
 
-@silent
+@silent("y")
 def average_pool(x: Array, y: Array, p: PoolGeometry) -> None:
     x, y = last(x, p.channels_last), last(y, p.channels_last)
     for output, window, divisor in windows(p):
         y[output] = x[window].sum(axis=tuple(range(1, x.ndim - 1))) / x.dtype.type(divisor)
 
 
-@silent
+@silent("dx")
 def average_pool_grad(dy: Array, dx: Array, p: PoolGeometry) -> None:
     dx[...] = 0
     dx, dy = last(dx, p.channels_last), last(dy, p.channels_last)
@@ -174,7 +167,7 @@ def normal_distribution(x: Array) -> Array:
     return np.asarray(erfc(x.astype(np.float64) * -math.sqrt(0.5)) / 2, dtype=x.dtype)
 
 
-@silent
+@silent("y")
 def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
     if kind == "relu":
         y[...] = np.where(x < 0, 0, x)
@@ -192,7 +185,7 @@ def activation(x: Array, y: Array, kind: str, alpha: float) -> None:
         y[...] = x * normal_distribution(x)
 
 
-@silent
+@silent("dx")
 def activation_grad(dy: Array, y: Array, x: Array | None, dx: Array, kind: str, alpha: float) -> None:
     if kind == "relu":
         dx[...] = np.where(y <= 0, 0, dy)
@@ -210,19 +203,19 @@ def activation_grad(dy: Array, y: Array, x: Array | None, dx: Array, kind: str, 
         dx[...] = dy * (normal_distribution(x) + x * np.exp(x * x / -2) / math.sqrt(2 * math.pi))
 
 
-@silent
+@silent("y")
 def add(a: Array, b: Array, y: Array, kind: str | None, alpha: float) -> None:
     np.add(a, b, out=y)
     finish(y, None, None, kind, alpha, True)
 
 
-@silent
+@silent("y")
 def softmax(x: Array, y: Array) -> None:
     e = np.exp(x - x.max(axis=1, keepdims=True))
     y[...] = e / e.sum(axis=1, keepdims=True)
 
 
-@silent
+@silent("dx")
 def softmax_grad(dy: Array, y: Array, dx: Array) -> None:
     dx[...] = y * (dy - (dy * y).sum(axis=1, keepdims=True))
 
@@ -232,7 +225,7 @@ def distribution(labels: Array, logits: Array) -> Array:
     return labels if labels.ndim == 2 else (labels[:, None] == np.arange(logits.shape[1])).astype(logits.dtype)
 
 
-@silent
+@silent()
 def softmax_cross_entropy(logits: Array, labels: Array, loss: Array) -> None:
     """loss[i] = sum over classes of -labels[i] log softmax(logits[i]); a class of label 0 adds nothing."""
     shifted = logits - logits.max(axis=1, keepdims=True)
@@ -241,7 +234,7 @@ def softmax_cross_entropy(logits: Array, labels: Array, loss: Array) -> None:
     loss[...] = -np.where(labels == 0, 0, labels * log_softmax).sum(axis=1)
 
 
-@silent
+@silent()
 def softmax_cross_entropy_grad(logits: Array, labels: Array, scale: Array, dlogits: Array) -> None:
     labels = distribution(labels, logits)
     softmax(logits, dlogits)
@@ -250,7 +243,7 @@ def softmax_cross_entropy_grad(logits: Array, labels: Array, scale: Array, dlogi
     dlogits *= scale[:, None]
 
 
-@silent
+@silent()
 def batch_norm_statistics(x: Array, mean: Array, variance: Array, channels_last: bool) -> None:
     x = last(x, channels_last)
     axes = tuple(range(x.ndim - 1))
@@ -258,7 +251,7 @@ def batch_norm_statistics(x: Array, mean: Array, variance: Array, channels_last:
     variance[...] = x.var(axis=axes)
 
 
-@silent
+@silent("y")
 def batch_norm(
     x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, residual: Array | None, y: Array,
     epsilon: float, kind: str | None, alpha: float, channels_last: bool,
@@ -269,7 +262,7 @@ def batch_norm(
     y[...] = z
 
 
-@silent
+@silent("dx", "dz")
 def batch_norm_grad(
     dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, y: Array | None, beta: Array | None, dx: Array,
     dz: Array | None, dgamma: Array, dbeta: Array, epsilon: float, masked: bool, channels_last: bool,
@@ -291,6 +284,7 @@ def batch_norm_grad(
     dx[...] = gamma / deviation * (dy - dbeta / count - normal * (dgamma / count))
 
 
+@silent("dz")
 def activation_grad_bias(
     dy: Array, y: Array, x: Array | None, dz: Array, db: Array, kind: str, alpha: float, channels_last: bool
 ) -> None:
@@ -305,7 +299,7 @@ def mix(h: Array) -> Array:
     return np.asarray(h ^ (h >> np.uint32(16)))
 
 
-@silent
+@silent("y")
 def dropout(x: Array, y: Array, rate: float, seed: int) -> None:
     """Element i stays, divided by 1 - rate, if its hash is >= rate * 2^32."""
     number = np.arange(x.size, dtype=np.uint64).astype(np.uint32).reshape(x.shape)
@@ -313,7 +307,7 @@ def dropout(x: Array, y: Array, rate: float, seed: int) -> None:
     y[...] = np.where(h >= np.uint32(int(rate * 2**32)), x * x.dtype.type(1 / (1 - rate)), 0)
 
 
-@silent
+@silent()
 def optimizer_update(
     u: Update, w: list[Array], dw: list[Array], m: list[Array], v: list[Array], average: list[Array],
     scales: list[float],

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
 
 from .. import initializers, ops
-from ..ops.check import ACTIVATIONS
+from ..ops.check import ACTIVATIONS, is_bfloat16
 from .functions import ELEMENTS, ROWS
-from .layer import Array, Layer, Parameter, Shape, need_axes
+from .layer import Array, Layer, Parameter, Shape, float32s, need_axes
 from .place import Needs, Place
 
 # gelu's gradient needs its input, so it is an operation of its own, after the one before; so are NumPy's functions.
@@ -35,8 +35,7 @@ def activate(x: Array, activation: str | None, out: Array | None = None) -> Arra
         return ops.activation(x, activation, out=out)
     if activation == "softmax":
         return ops.softmax(x, out=out)
-    y = ELEMENTS[activation][0](x) if activation in ELEMENTS else ROWS[activation][0](x)
-    return y if out is None else copied(y, out)
+    return in_float32(ELEMENTS[activation][0] if activation in ELEMENTS else ROWS[activation][0], out, x)
 
 
 def activate_grad(dy: Array, y: Array, x: Array, activation: str | None, out: Array | None = None) -> Array:
@@ -47,19 +46,28 @@ def activate_grad(dy: Array, y: Array, x: Array, activation: str | None, out: Ar
         return ops.activation_grad(dy, y, activation, x=x, out=out)
     if activation == "softmax":
         return ops.softmax_grad(dy, y, out=out)
-    if activation in ELEMENTS:
-        return np.asarray(np.multiply(dy, ELEMENTS[activation][1](x), out=out))
-    dx = ROWS[activation][1](dy, x)
-    return dx if out is None else copied(dx, out)
+    if activation in ROWS:
+        return in_float32(ROWS[activation][1], out, dy, x)
+    if is_bfloat16(dy.dtype):
+        return in_float32(lambda dy, x: dy * ELEMENTS[activation][1](x), out, dy, x)
+    return np.asarray(np.multiply(dy, ELEMENTS[activation][1](x), out=out))
 
 
-def copied(array: Array, out: Array) -> Array:
-    out[...] = array
+def in_float32(function: Callable[..., Array], out: Array | None, *arrays: Array) -> Array:
+    """What NumPy makes of arrays, of bfloat16 in float32 and rounded."""
+    y = function(*float32s(arrays))
+    if is_bfloat16(arrays[0].dtype):
+        return ops.cast(y, arrays[0].dtype, out=out)
+    if out is None:
+        return y
+    out[...] = y
     return out
 
 
 class Activation(Layer):
     """x -> y of the same shape, but for glu, which halves the last axis: linear or one of NAMES. gelu is exact."""
+
+    in_bfloat16 = True
 
     def __init__(self, activation: str | None, **layer: Any) -> None:
         super().__init__(**layer)
@@ -89,6 +97,8 @@ class Activation(Layer):
 
 class ReLU(Layer):
     """y = max_value where x >= max_value, x from threshold on, negative_slope * (x - threshold) below; NaN stays."""
+
+    in_bfloat16 = True
 
     def __init__(
         self, max_value: float | None = None, negative_slope: float = 0.0, threshold: float = 0.0, **layer: Any
@@ -141,6 +151,8 @@ class LeakyReLU(ReLU):
 class ELU(Layer):
     """y = x where x > 0, else alpha * (exp(x) - 1). Clevert et al., 2016."""
 
+    in_bfloat16 = True
+
     def __init__(self, alpha: float = 1.0, **layer: Any) -> None:
         super().__init__(**layer)
         self.alpha = alpha
@@ -191,6 +203,8 @@ class PReLU(Layer):
 
 class Softmax(Layer):
     """y = exp(x) / sum(exp(x)) along axis."""
+
+    in_bfloat16 = True
 
     def __init__(self, axis: int = -1, **layer: Any) -> None:
         super().__init__(**layer)

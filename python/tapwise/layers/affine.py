@@ -14,6 +14,7 @@ from .place import Needs, Place
 class Affine(Layer):
     """y = activation(linear(x, kernel) + bias); bias and an elementwise activation are part of the one operation."""
 
+    in_bfloat16 = True
     adds_residual = True
     data_format = "channels_last"
     kernel: Parameter
@@ -31,6 +32,8 @@ class Affine(Layer):
         **layer: Any,
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **layer)
+        if self.compute_dtype != self.dtype:
+            self.adds_residual = self.adds_to_dx = False
         self.activation = check_activation(activation)
         self.use_bias = use_bias
         self.kernel_initializer = initializers.get(kernel_initializer)
@@ -56,18 +59,23 @@ class Affine(Layer):
         """The kernel as the operation takes it, times gain (filters,)."""
         return self.kernel.value * gain
 
+    @property
+    def fused(self) -> tuple[str, ...]:
+        """The activations that are part of the operation."""
+        return FUSED if self.compute_dtype == self.dtype else ("relu", "leaky_relu")
+
     def ends_in(self, activation: str) -> bool:
-        return self.activation is None and activation in FUSED
+        return self.activation is None and activation in self.fused
 
     def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
         kind = self.activation or place.activation
         masked = kind is None or place.masked
-        kept = (("z", y_shape, self.dtype),) if kind and kind not in FUSED else ()
+        kept = (("z", y_shape, self.compute_dtype),) if kind and kind not in self.fused else ()
         reads = "xy" if not masked and kind in (*FUSED, "softmax") else "x"
         return Needs(reads, kept, dz=not masked and kind != "softmax")
 
     def linear(self, x: Array, b: Array | None, activation: str | None, out: Array | None) -> Array:
-        """activation(x by kernel + b + place.residual); activation is one of FUSED or None."""
+        """activation(x by kernel + b + place.residual); activation is one of fused or None."""
         raise NotImplementedError
 
     def linear_grad(self, x: Array, dz: Array) -> Array | None:
@@ -76,7 +84,7 @@ class Affine(Layer):
 
     def forward(self, x: Array, training: bool = False) -> Array:
         kind, memory = self.activation or self.place.activation, self.place.memory
-        last = kind is None or kind in FUSED
+        last = kind is None or kind in self.fused
         b = None if self.bias is None else self.bias.value
         z = self.linear(x, b, kind if last else None, memory.get("y" if last else "z"))
         y = z if last else activate(z, kind, memory.get("y"))

@@ -20,9 +20,12 @@ class Dropout(Layer):
     (set_random_seed), or from the layer's own if it has one. Srivastava et al., 2014.
     """
 
+    in_bfloat16 = True
+
     def __init__(
         self, rate: float, noise_shape: Sequence[int | None] | None = None, seed: int | None = None, **layer: Any
     ) -> None:
+        self.in_bfloat16 = self.in_bfloat16 and noise_shape is None
         super().__init__(**layer)
         self.rate = share(rate)
         self.noise_shape = None if noise_shape is None else tuple(noise_shape)

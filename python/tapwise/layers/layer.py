@@ -10,9 +10,11 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .. import initializers, regularizers
+from .. import initializers, ops, regularizers
 from ..configured import Configured
+from ..ops.check import is_bfloat16
 from .place import EAGER, Needs, Place
+from .policy import DTypePolicy, policy_of
 from .symbolic import Node, Symbolic, example_shape, tensors
 
 Array: TypeAlias = NDArray[Any]
@@ -47,6 +49,7 @@ class Layer(Configured):
     nothing of them gives arrays of its own.
     """
 
+    in_bfloat16 = False  # under the policy mixed_bfloat16 it computes in that, not in float32
     adds_residual = False  # forward adds place.residual, and backward leaves its gradient in place.dz
     adds_to_dx = False  # backward adds place.plus to dx
 
@@ -54,14 +57,16 @@ class Layer(Configured):
         self,
         *,
         name: str | None = None,
-        dtype: DTypeLike = "float32",
+        dtype: DTypeLike | DTypePolicy | None = None,
         trainable: bool = True,
         input_shape: Sequence[int] | None = None,
         activity_regularizer: regularizers.Given = None,
     ) -> None:
         self.has_own_name = name is not None
         self.name = name or snake_case(type(self).__name__)
-        self.dtype = np.dtype(dtype)
+        self.dtype_policy = policy_of(dtype)
+        self.dtype = self.variable_dtype = self.dtype_policy.variable_dtype
+        self.compute_dtype = self.dtype_policy.compute_dtype if self.in_bfloat16 else self.dtype
         self.trainable = trainable
         self.activity_regularizer = regularizers.get(activity_regularizer)
         self.input_shape = None if input_shape is None else example_shape(input_shape)
@@ -80,6 +85,7 @@ class Layer(Configured):
         if given := tensors(x):
             return self._connect(given, isinstance(x, (list, tuple)))
         many = isinstance(x, (list, tuple))
+        x = [self._cast(each) for each in x] if many else self._cast(x)
         shapes: Any = [each.shape for each in x] if many else x.shape
         try:
             if not self.built:
@@ -92,14 +98,26 @@ class Layer(Configured):
 
     def _connect(self, inputs: tuple[Symbolic, ...], many: bool) -> Symbolic:
         """A node whose output's shape comes from an empty batch that goes through the layer."""
-        for each in inputs:
-            if each.dtype not in (None, self.dtype):
-                raise ValueError(f"{self.name}: dtype must be that of {each.name}, {each.dtype}, got {self.dtype}")
-        empty = [np.empty((0, *each.example), self.dtype) for each in inputs]
+        inputs = tuple(self._cast_symbolic(each) for each in inputs)
+        empty = [np.empty((0, *each.example), each.dtype or self.compute_dtype) for each in inputs]
         y = self(empty if many else empty[0])
         self.saved = None
-        self.nodes.append(Node(self, inputs, many, y.shape[1:], self.dtype))
+        self.nodes.append(Node(self, inputs, many, y.shape[1:], self.compute_dtype))
         return self.nodes[-1].output
+
+    def _cast(self, x: Array) -> Array:
+        """As Keras does: between float32 and bfloat16, and no other types."""
+        mixed = x.dtype != self.compute_dtype and is_mixed(x.dtype, self.compute_dtype)
+        return ops.cast(x, self.compute_dtype) if mixed else x
+
+    def _cast_symbolic(self, x: Symbolic) -> Symbolic:
+        given = x.dtype or self.dtype
+        if given == self.compute_dtype:
+            return x
+        if not is_mixed(given, self.compute_dtype):
+            raise ValueError(f"{self.name}: dtype must be that of {x.name}, {x.dtype}, got {self.compute_dtype}")
+        between: Symbolic = Cast(given, self.compute_dtype, name=f"{self.name}_cast")(x)
+        return between
 
     @property
     def output(self) -> Symbolic:
@@ -160,7 +178,7 @@ class Layer(Configured):
     def get_config(self) -> dict[str, Any]:
         """The arguments, with what the layer is now for those of every layer; input_shape is left to the model."""
         own = super().get_config()
-        now = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype.name}
+        now = {"name": self.name, "trainable": self.trainable, "dtype": self.dtype_policy.name}
         return {**{name: value for name, value in own.items() if name != "input_shape"}, **now}
 
     def count_params(self) -> int:
@@ -173,6 +191,36 @@ class Layer(Configured):
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         """Take arrays in the order and shapes of get_weights; on ValueError nothing has changed."""
         assign(self.name, self.weights, weights)
+
+
+class Cast(Layer):
+    """y = x in another type, between layers of float32 and of bfloat16; no layer of a model's own."""
+
+    def __init__(self, given: np.dtype[Any], wanted: np.dtype[Any], *, name: str) -> None:
+        super().__init__(name=name, dtype="float32")
+        self.given, self.compute_dtype = given, wanted
+
+    def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
+        return Needs()
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        return ops.cast(x, self.compute_dtype, out=self.place.memory.get("y"))
+
+    def backward(self, dy: Array) -> Array | None:
+        return ops.cast(dy, self.given, out=self.place.memory.get("dx")) if self.input_gradient else None
+
+    def _cast_symbolic(self, x: Symbolic) -> Symbolic:
+        return x
+
+
+def float32s(arrays: Sequence[Array | None]) -> list[Any]:
+    """Themselves, or in float32 what is bfloat16."""
+    return [ops.cast(a, np.float32) if a is not None and is_bfloat16(a.dtype) else a for a in arrays]
+
+
+def is_mixed(one: np.dtype[Any], other: np.dtype[Any]) -> bool:
+    """Whether these are float32 and bfloat16."""
+    return {one.name, other.name} == {"float32", "bfloat16"}
 
 
 def assign(owner: str, parameters: list[Parameter], arrays: Sequence[ArrayLike]) -> None:

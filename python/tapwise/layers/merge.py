@@ -39,6 +39,8 @@ class Merge(Layer):
 class Add(Merge):
     """y = the sum of the inputs."""
 
+    in_bfloat16 = True
+
     def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
         return Needs(in_place=True)
 
@@ -153,6 +155,8 @@ class Minimum(Extreme):
 
 class Concatenate(Merge):
     """y = the inputs behind one another along axis, whose sizes may differ."""
+
+    in_bfloat16 = True
 
     def __init__(self, axis: int = -1, **layer: Any) -> None:
         super().__init__(**layer)

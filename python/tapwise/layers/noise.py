@@ -17,6 +17,7 @@ from .layer import Array, Layer, Shape, need_rank
 class SpatialDropout(Dropout):
     """In training whole maps become 0 with probability rate, the others x / (1 - rate). Tompson et al., 2015."""
 
+    in_bfloat16 = False
     rank: ClassVar[int]
 
     def __init__(self, rate: float, data_format: str = "channels_last", seed: int | None = None, **layer: Any) -> None:

@@ -20,6 +20,7 @@ class BatchNormalization(Layer):
     Weights: gamma (if scale), beta (if center), moving_mean, moving_variance, each (c,). Ioffe & Szegedy, 2015.
     """
 
+    in_bfloat16 = True
     adds_residual = True
     gamma: Parameter | None = None
     beta: Parameter | None = None

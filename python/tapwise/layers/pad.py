@@ -15,6 +15,7 @@ class Border(Layer):
     """A number of rows at each side of each spatial axis: an integer, one for each axis, or (before, after) each."""
 
     rank: ClassVar[int]
+    in_bfloat16 = True
     argument: ClassVar[str]
 
     def __init__(self, border: int | Sequence[Any], data_format: str, **layer: Any) -> None:

@@ -17,6 +17,7 @@ class Pooling(Layer):
     """x (n, *spatial, c) -> y (n, *o, c), one value a window; strides default to pool_size."""
 
     rank: ClassVar[int]
+    in_bfloat16 = True
 
     def __init__(
         self,
@@ -86,6 +87,7 @@ class GlobalPooling(Layer):
     """x (n, *spatial, c) -> y (n, c), one value a map; with keepdims (n, 1, ..., c)."""
 
     rank: ClassVar[int]
+    in_bfloat16 = True
 
     def __init__(self, data_format: str = "channels_last", keepdims: bool = False, **layer: Any) -> None:
         super().__init__(**layer)
@@ -135,6 +137,7 @@ class AdaptivePooling(Layer):
     """x (n, *spatial, c) -> y (n, *output_size, c); window j of an axis floor(j * in / o) to ceil((j + 1) * in / o)."""
 
     rank: ClassVar[int]
+    in_bfloat16 = True
 
     def __init__(self, output_size: int | Sequence[int], data_format: str = "channels_last", **layer: Any) -> None:
         super().__init__(**layer)

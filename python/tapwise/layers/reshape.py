@@ -16,6 +16,8 @@ from .place import Needs, Place
 class Flatten(Layer):
     """x (n, ...) -> y (n, values), channels innermost also with data_format="channels_first", as in Keras."""
 
+    in_bfloat16 = True
+
     def __init__(self, data_format: str = "channels_last", **layer: Any) -> None:
         super().__init__(**layer)
         self.channels_last = is_channels_last(data_format)
@@ -38,6 +40,8 @@ class Flatten(Layer):
 
 class Reshape(Layer):
     """x (n, ...) -> y (n, *target_shape); one -1 in it takes what is left."""
+
+    in_bfloat16 = True
 
     def __init__(self, target_shape: Sequence[int], **layer: Any) -> None:
         super().__init__(**layer)
@@ -67,6 +71,8 @@ class Reshape(Layer):
 
 class Permute(Layer):
     """y's axis i is x's axis dims[i - 1]; axes count from 1, behind the batch axis."""
+
+    in_bfloat16 = True
 
     def __init__(self, dims: Sequence[int], **layer: Any) -> None:
         super().__init__(**layer)
@@ -104,6 +110,8 @@ class RepeatVector(Layer):
 
 class Identity(Layer):
     """y = x."""
+
+    in_bfloat16 = True
 
     def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
         return Needs(view=True)

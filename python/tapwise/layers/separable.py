@@ -22,6 +22,8 @@ class SeparableConv(Conv):
     bias (filters,), in both data formats. Chollet, "Xception", 2017.
     """
 
+    in_bfloat16 = False
+
     depthwise: Parameter
     adds_to_dx = True
 

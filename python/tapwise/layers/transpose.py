@@ -20,6 +20,8 @@ class ConvTranspose(Conv):
     output_padding takes the place of what they add to the shortest output.
     """
 
+    in_bfloat16 = False
+
     def __init__(
         self,
         filters: int,

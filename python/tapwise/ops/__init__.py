@@ -1,5 +1,6 @@
 """The operations: each checks its arguments, allocates its result and calls the backend in use."""
 
+from .bf16 import cast
 from .conv import conv, conv_grad_bias, conv_grad_input, conv_grad_weight, conv_transpose
 from .low_precision import conv_int8
 from .nn import (
@@ -52,6 +53,7 @@ __all__ = [
     "average_pool_grad",
     "batch_norm",
     "batch_norm_grad",
+    "cast",
     "conv",
     "conv_grad_bias",
     "conv_grad_input",

@@ -6,6 +6,7 @@ import numpy as np
 import numpy.typing as npt
 from numpy import may_share_memory, ndarray
 
+from ..backend import Backend
 from .geometry import Shape
 from .memory import empty
 
@@ -16,6 +17,7 @@ ALGORITHMS = ("auto", "direct", "im2col", "winograd", "winograd-2x2", "winograd-
 ACCURACIES = ("strict", "default", "fast")
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "relu6")
 ALPHA = {"leaky_relu": 0.2, "elu": 1.0}
+FLOAT32 = np.dtype(np.float32)
 
 
 def as_array(x: Any, name: str) -> Array:
@@ -36,7 +38,7 @@ def as_array(x: Any, name: str) -> Array:
 
 
 def is_bfloat16(dtype: Any) -> bool:
-    """ml_dtypes' type, which this package never imports: whoever has such an array did."""
+    """ml_dtypes' type, told without importing it: whoever has such an array did."""
     return getattr(dtype, "kind", "") == "V" and dtype.type.__name__ == "bfloat16"  # dtype.name takes 1 us
 
 
@@ -68,6 +70,19 @@ def source(x: Any, name: str, dtypes: tuple[DType, ...]) -> Array:
     if not (flags.carray or (flags.c_contiguous and flags.aligned)):
         refuse_layout(array, name)
     return array
+
+
+def values(x: Any, name: str, backend: Backend) -> Array:
+    """source for operations that take bfloat16 beside the backend's float types."""
+    array = x if type(x) is ndarray else as_array(x, name)
+    if is_bfloat16(array.dtype) and backend.has_bfloat16:
+        return source(array, name, (array.dtype,))
+    return source(array, name, backend.dtypes)
+
+
+def wide(dtype: DType) -> DType:
+    """The type of what belongs to channels, beside arrays of dtype: sums, statistics, biases."""
+    return FLOAT32 if dtype.kind == "V" else dtype
 
 
 def weight(w: Any, *dtypes: DType) -> Array:

@@ -5,9 +5,11 @@ from typing import Any
 import numpy as np
 
 from ..backend import current
+from .bf16 import conv_bf16_grad_input, conv_bf16_grad_weight
 from .check import (
     ACCURACIES,
     ALGORITHMS,
+    FLOAT32,
     Array,
     DType,
     activation_alpha,
@@ -15,6 +17,9 @@ from .check import (
     refuse_choice,
     shaped,
     source,
+    values,
+    weight,
+    wide,
     written,
 )
 from .geometry import Padding, Shape, Sizes, conv_geometry, conv_transpose_geometry, is_channels_last
@@ -62,7 +67,8 @@ def conv(
     algorithm: "auto", "direct", "im2col", "winograd", or with its output tile "winograd-2x2", "-4x4", "-6x6".
     accuracy decides what "auto" may use: "strict" (no Winograd), "default" (rms error <= 4x a sum's), "fast" (all).
     w may be what pack made of it: no copy then. alpha is the slope of leaky_relu (0.2) or the alpha of elu (1.0).
-    x and w may be bfloat16 (ml_dtypes), with b float32 and out of either: direct, relu or leaky_relu, no residual.
+    x may be bfloat16 (ml_dtypes), w too or float32, which is rounded; b float32, out of either: direct, relu or
+    leaky_relu, no residual.
     Raises TypeError on another dtype, ValueError on sizes that don't fit.
     """
     backend = current()
@@ -114,13 +120,18 @@ def conv_grad_input(
 ) -> Array:
     """The gradient of conv with respect to x: dy (n, *o, co), w (*k, ci // groups, co) -> dx of x_shape.
 
-    residual, of x_shape, is added: the gradient that another reader of x has found.
+    residual, of x_shape, is added: the gradient that another reader of x has found. dy and dx may be bfloat16, with w
+    float32 or bfloat16 and no residual.
     Raises TypeError on another dtype, ValueError on sizes that don't fit.
     """
     backend = current()
     if algorithm not in ALGORITHMS or accuracy not in ACCURACIES:
         refuse_choice(algorithm, accuracy)
-    dy = source(dy, "dy", backend.dtypes)
+    dy = values(dy, "dy", backend)
+    if is_bfloat16(dy.dtype):
+        w = weight(w, FLOAT32, dy.dtype)
+        g = conv_geometry(x_shape, w.shape, strides, padding, dilation, groups, data_format)
+        return conv_bf16_grad_input(dy, w, g, algorithm, accuracy, residual, out)
     w = array_or_packed(w, dy.dtype)
     g = conv_geometry(x_shape, w.shape, strides, padding, dilation, groups, data_format)
     weights = w
@@ -156,13 +167,16 @@ def conv_grad_weight(
 ) -> Array:
     """The gradient of conv with respect to w: x (n, *spatial, ci), dy (n, *o, co) -> dw of w_shape.
 
+    x and dy may be bfloat16; dw is float32 then.
     Raises TypeError on another dtype, ValueError on sizes that don't fit.
     """
     backend = current()
     if algorithm not in ALGORITHMS or accuracy not in ACCURACIES:
         refuse_choice(algorithm, accuracy)
-    x = source(x, "x", backend.dtypes)
+    x = values(x, "x", backend)
     g = conv_geometry(x.shape, w_shape, strides, padding, dilation, groups, data_format)
+    if is_bfloat16(x.dtype):
+        return conv_bf16_grad_weight(x, dy, g, algorithm, accuracy, out)
     if winners:
         algorithm = tuned(g, "grad_weight", algorithm, accuracy, backend)
     dy = shaped(dy, "dy", g.y_shape, x.dtype)
@@ -174,12 +188,12 @@ def conv_grad_weight(
 def conv_grad_bias(dy: Any, *, data_format: str = "channels_last", out: Any = None) -> Array:
     """The gradient of conv with respect to b: dy (n, *o, co) -> db (co,), its sum over all but the channels."""
     backend = current()
-    dy = source(dy, "dy", backend.dtypes)
+    dy = values(dy, "dy", backend)
     channels_last = is_channels_last(data_format)
     if dy.ndim < 2:
         raise ValueError(f"dy must have at least 2 dimensions, got shape {dy.shape}")
-    shape = (dy.shape[-1 if channels_last else 1],)
-    db = np.empty(shape, dy.dtype) if out is None else written(out, "out", shape, dy.dtype, dy=dy)
+    shape, dtype = (dy.shape[-1 if channels_last else 1],), wide(dy.dtype)
+    db = np.empty(shape, dtype) if out is None else written(out, "out", shape, dtype, dy=dy)
     backend.conv_grad_bias(dy, db, channels_last)
     return db
 

@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from ..backend import current
-from .check import Array, DType, activation_alpha, as_array, number, refuse_dtype, shaped, source, written
+from .check import Array, DType, activation_alpha, as_array, number, refuse_dtype, shaped, source, weight, written
 from .geometry import Padding, Shape, Sizes, conv_geometry, integer
 from .memory import empty
-from .pack import array_or_packed, used
+from .pack import PackedWeights, array_or_packed, used
 
 FLOAT32, INT32, INT8, UINT8 = map(np.dtype, ("float32", "int32", "int8", "uint8"))
 LIMITS = {UINT8: (0, 255), INT8: (-128, 127)}
@@ -30,7 +30,7 @@ def conv_bf16(
     residual: Any,
     out: Any,
 ) -> Array:
-    """conv where x is bfloat16; the arguments are conv's."""
+    """conv where x is bfloat16, and w that or float32; the arguments are conv's."""
     backend = current()
     x = source(x, "x", (x.dtype,))
     if algorithm not in ("auto", "direct"):
@@ -40,7 +40,7 @@ def conv_bf16(
     kind, slope = activation_alpha(activation, alpha)
     if kind not in (None, "relu", "leaky_relu"):
         raise ValueError(f"activation must be None, linear, relu or leaky_relu for bfloat16, got {activation!r}")
-    w = array_or_packed(w, x.dtype)
+    w = array_or_packed(w, x.dtype) if type(w) is PackedWeights else weight(w, x.dtype, FLOAT32)
     g = conv_geometry(x.shape, w.shape, strides, padding, dilation, groups, data_format)
     co = g.y_shape[-1 if g.channels_last else 1]
     if b is not None:

@@ -8,10 +8,26 @@ import numpy as np
 
 from ..backend import current
 from ..trace import copied
-from .check import Array, activation_alpha, as_array, elementwise, shaped, source, weight, written
+from .bf16 import conv_bf16_grad_input, conv_bf16_grad_weight
+from .check import (
+    FLOAT32,
+    Array,
+    activation_alpha,
+    as_array,
+    elementwise,
+    is_bfloat16,
+    shaped,
+    source,
+    values,
+    weight,
+    wide,
+    written,
+)
 from .geometry import ConvGeometry, Shape, conv_geometry
+from .low_precision import conv_bf16, result
 
 INT32 = np.dtype(np.int32)
+VALID = 1, "valid", 1, 1, "channels_last"  # how dense_geometry sees a Dense layer
 
 
 def dense(
@@ -26,13 +42,19 @@ def dense(
 ) -> Array:
     """x (..., ci), w (ci, co), b (co,) -> y (..., co) = activation(x w + b + residual). w may be any view.
 
-    A convolution with one tap, whose pixels are the rows of x.
+    A convolution with one tap, whose pixels are the rows of x. Of bfloat16 as conv, and so the gradients.
     """
     backend = current()
-    x = source(x, "x", backend.dtypes)
-    w = weight(w, x.dtype)
+    x = values(x, "x", backend)
+    bf16 = is_bfloat16(x.dtype)
+    w = weight(w, x.dtype, FLOAT32) if bf16 else weight(w, x.dtype)
     g = dense_geometry(x.shape, w.shape)
     y_shape = (*x.shape[:-1], w.shape[1])
+    if bf16:
+        y = result(out, y_shape, (x.dtype, FLOAT32), x=x, w=w)
+        options = "auto", activation, alpha, residual, y.reshape(g.y_shape)
+        conv_bf16(x.reshape(g.x_shape), w[None], b, *VALID, *options)
+        return y
     if b is not None:
         b = shaped(b, "b", (w.shape[1],), x.dtype)
     if residual is not None:
@@ -52,13 +74,17 @@ def dense(
 def dense_grad_input(dy: Any, w: Any, *, out: Any = None) -> Array:
     """dy (..., co), w (ci, co) -> dx (..., ci) = dy w'."""
     backend = current()
-    dy = source(dy, "dy", backend.dtypes)
-    w = weight(w, dy.dtype)
+    dy = values(dy, "dy", backend)
+    bf16 = is_bfloat16(dy.dtype)
+    w = weight(w, dy.dtype, FLOAT32) if bf16 else weight(w, dy.dtype)
     if w.ndim != 2 or dy.ndim < 1 or dy.shape[-1] != w.shape[1]:
         raise ValueError(f"dy must be (..., co) for w (ci, co), got dy {dy.shape}, w {w.shape}")
     x_shape = (*dy.shape[:-1], w.shape[0])
     g = dense_geometry(x_shape, w.shape)
     dx = np.empty(x_shape, dy.dtype) if out is None else written(out, "out", x_shape, dy.dtype, dy=dy, w=w)
+    if bf16:
+        conv_bf16_grad_input(dy.reshape(g.y_shape), w[None], g, "auto", "default", None, dx.reshape(g.x_shape))
+        return dx
     backend.conv_grad_input(
         dy.reshape(g.y_shape), w[None], dx.reshape(g.x_shape), g, algorithm="auto", accuracy="default"
     )
@@ -68,13 +94,17 @@ def dense_grad_input(dy: Any, w: Any, *, out: Any = None) -> Array:
 def dense_grad_weight(x: Any, dy: Any, *, out: Any = None) -> Array:
     """x (..., ci), dy (..., co) -> dw (ci, co) = x' dy."""
     backend = current()
-    x = source(x, "x", backend.dtypes)
+    x = values(x, "x", backend)
     dy = source(dy, "dy", (x.dtype,))
     if x.ndim < 1 or x.shape[:-1] != dy.shape[:-1]:
         raise ValueError(f"dy must be (..., co) for x (..., ci), got dy {dy.shape}, x {x.shape}")
     w_shape = (x.shape[-1], dy.shape[-1])
     g = dense_geometry(x.shape, w_shape)
-    dw = np.empty(w_shape, x.dtype) if out is None else written(out, "out", w_shape, x.dtype, x=x, dy=dy)
+    dtype = wide(x.dtype)
+    dw = np.empty(w_shape, dtype) if out is None else written(out, "out", w_shape, dtype, x=x, dy=dy)
+    if is_bfloat16(x.dtype):
+        conv_bf16_grad_weight(x.reshape(g.x_shape), dy.reshape(g.y_shape), g, "auto", "default", dw[None])
+        return dw
     backend.conv_grad_weight(
         x.reshape(g.x_shape), dy.reshape(g.y_shape), dw[None], g, algorithm="auto", accuracy="default"
     )
@@ -84,11 +114,11 @@ def dense_grad_weight(x: Any, dy: Any, *, out: Any = None) -> Array:
 def dense_grad_bias(dy: Any, *, out: Any = None) -> Array:
     """dy (..., co) -> db (co,), its sum over the rows."""
     backend = current()
-    dy = source(dy, "dy", backend.dtypes)
+    dy = values(dy, "dy", backend)
     if dy.ndim < 1:
         raise ValueError(f"dy must have at least 1 dimension, got shape {dy.shape}")
-    shape = dy.shape[-1:]
-    db = np.empty(shape, dy.dtype) if out is None else written(out, "out", shape, dy.dtype, dy=dy)
+    shape, dtype = dy.shape[-1:], wide(dy.dtype)
+    db = np.empty(shape, dtype) if out is None else written(out, "out", shape, dtype, dy=dy)
     backend.conv_grad_bias(dy.reshape(prod(dy.shape[:-1]), *shape), db, True)
     return db
 
@@ -108,7 +138,7 @@ def activation(x: Any, kind: str | None, *, alpha: float | None = None, out: Any
     Any shape; out may be x. relu and leaky_relu keep NaN. "linear" copies.
     """
     backend = current()
-    x = source(x, "x", backend.dtypes)
+    x = values(x, "x", backend)
     kind, slope = activation_alpha(kind, alpha)
     y = elementwise(out, x)
     if kind is None:
@@ -123,7 +153,7 @@ def activation_grad(
 ) -> Array:
     """dx from dy and the output y; "gelu" needs the input x, and y may be None. out may be dy."""
     backend = current()
-    dy = source(dy, "dy", backend.dtypes)
+    dy = values(dy, "dy", backend)
     kind, slope = activation_alpha(kind, alpha)
     if kind == "gelu":
         x = shaped(x, "x", dy.shape, dy.dtype)
@@ -142,7 +172,7 @@ def activation_grad(
 def add(a: Any, b: Any, *, activation: str | None = None, alpha: float | None = None, out: Any = None) -> Array:
     """activation(a + b), two arrays of one shape; out may be either."""
     backend = current()
-    a = source(a, "a", backend.dtypes)
+    a = values(a, "a", backend)
     b = shaped(b, "b", a.shape, a.dtype)
     kind, slope = activation_alpha(activation, alpha)
     y = elementwise(out, a, b)
@@ -188,7 +218,7 @@ def gelu(x: Any, *, out: Any = None) -> Array:
 def softmax(x: Any, *, axis: int = -1, out: Any = None) -> Array:
     """exp(x) / sum(exp(x)) along axis, any shape. An axis that isn't the last one costs copies, which traces show."""
     backend = current()
-    x = source(x, "x", backend.dtypes)
+    x = values(x, "x", backend)
     y = np.empty(x.shape, x.dtype) if out is None else written(out, "out", x.shape, x.dtype, x=x)
     along_rows(backend.softmax, axis, (x,), y)
     return y
@@ -197,7 +227,7 @@ def softmax(x: Any, *, axis: int = -1, out: Any = None) -> Array:
 def softmax_grad(dy: Any, y: Any, *, axis: int = -1, out: Any = None) -> Array:
     """dx from dy and softmax's output y."""
     backend = current()
-    dy = source(dy, "dy", backend.dtypes)
+    dy = values(dy, "dy", backend)
     y = shaped(y, "y", dy.shape, dy.dtype)
     dx = np.empty(dy.shape, dy.dtype) if out is None else written(out, "out", dy.shape, dy.dtype, dy=dy, y=y)
     along_rows(backend.softmax_grad, axis, (dy, y), dx)

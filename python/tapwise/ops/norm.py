@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import current
-from .check import Array, DType, activation_alpha, apart, elementwise, number, shaped, source, written
+from .check import Array, DType, activation_alpha, apart, elementwise, number, shaped, values, wide, written
 from .geometry import is_channels_last
 
 
@@ -30,17 +30,17 @@ def batch_norm(
 
     x and residual (n, ..., c) or channels_first (n, c, ...); gamma, beta, mean, variance (c,); gamma None is 1, beta
     None is 0. training: mean and the biased variance are x's own and come back too, (y, mean, variance), in out_mean
-    and out_variance if given; else y. out may be x or residual.
+    and out_variance if given; else y. Beside bfloat16 all that is (c,) is float32. out may be x or residual.
     Raises TypeError on another dtype, ValueError on sizes that don't fit or nothing to take statistics of.
     """
     backend = current()
     x, channels_last = normalized(x, "x", data_format, not training)
-    shape, dtype = (x.shape[-1 if channels_last else 1],), x.dtype
+    shape, dtype = (x.shape[-1 if channels_last else 1],), wide(x.dtype)
     gamma, beta = per_channel(gamma, "gamma", shape, dtype, 1), per_channel(beta, "beta", shape, dtype, 0)
     epsilon = number(epsilon, "epsilon", 0.0)
     kind, slope = activation_alpha(activation, alpha)
     if residual is not None:
-        residual = shaped(residual, "residual", x.shape, dtype)
+        residual = shaped(residual, "residual", x.shape, x.dtype)
     if training:
         if mean is not None or variance is not None:
             raise ValueError("mean and variance must be None in training, which computes them, got arrays")
@@ -83,8 +83,8 @@ def batch_norm_grad(
     """
     backend = current()
     x, channels_last = normalized(x, "x", data_format, False)
-    shape, dtype = (x.shape[-1 if channels_last else 1],), x.dtype
-    dy = shaped(dy, "dy", x.shape, dtype)
+    shape, dtype = (x.shape[-1 if channels_last else 1],), wide(x.dtype)
+    dy = shaped(dy, "dy", x.shape, x.dtype)
     gamma = per_channel(gamma, "gamma", shape, dtype, 1)
     mean, variance = shaped(mean, "mean", shape, dtype), shaped(variance, "variance", shape, dtype)
     epsilon = number(epsilon, "epsilon", 0.0)
@@ -92,7 +92,7 @@ def batch_norm_grad(
     if activation not in (None, "linear", "relu"):
         raise ValueError(f"activation must be None, linear or relu, got {activation!r}")
     if y is not None:
-        y = shaped(y, "y", x.shape, dtype)
+        y = shaped(y, "y", x.shape, x.dtype)
     elif masked:
         beta = per_channel(beta, "beta", shape, dtype, 0)
     given = {"x": x, "y": y, "gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
@@ -132,7 +132,7 @@ def activation_grad_bias(
     kind, slope = activation_alpha(kind, alpha)
     shape = (dy.shape[-1 if channels_last else 1],)
     if kind is None:
-        db = result(out_bias, "out_bias", shape, dy.dtype, dy=dy)
+        db = result(out_bias, "out_bias", shape, wide(dy.dtype), dy=dy)
         backend.conv_grad_bias(dy, db, channels_last)
         return dy, db
     x = None if x is None else shaped(x, "x", dy.shape, dy.dtype)
@@ -141,7 +141,7 @@ def activation_grad_bias(
     else:
         y, x = shaped(y, "y", dy.shape, dy.dtype), None
     dz = elementwise(out, dy, y=y, x=x)
-    db = result(out_bias, "out_bias", shape, dy.dtype, dy=dy, y=y, x=x, out=dz)
+    db = result(out_bias, "out_bias", shape, wide(dy.dtype), dy=dy, y=y, x=x, out=dz)
     backend.activation_grad_bias(dy, y, x, dz, db, kind, slope, channels_last)
     return dz, db
 
@@ -151,7 +151,7 @@ def result(out: Any, name: str, shape: tuple[int, ...], dtype: DType, /, **input
 
 
 def normalized(x: Any, name: str, data_format: str, empty: bool) -> tuple[Array, bool]:
-    x = source(x, name, current().dtypes)
+    x = values(x, name, current())
     channels_last = is_channels_last(data_format)
     if x.ndim < 2 or (not empty and not x.size):
         raise ValueError(f"{name} must have at least 2 dimensions{'' if empty else ' of size >= 1'}, got {x.shape}")

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import current
-from .check import Array, shaped, source, written
+from .check import Array, shaped, values, written
 from .geometry import (
     Padding,
     PoolGeometry,
@@ -43,7 +43,7 @@ def max_pool(
     input counts, as in PyTorch.
     Raises TypeError on another dtype, ValueError on sizes that don't fit or a window without an input element.
     """
-    x = source(x, "x", current().dtypes)
+    x = values(x, "x", current())
     p = pool_geometry(x.shape, size, strides, padding, dilation, ceil_mode, False, data_format)
     return largest(x, p, return_indices, out, indices_out)
 
@@ -56,7 +56,7 @@ def max_pool_grad(
     Raises ValueError on indices that aren't in the plane of x_shape.
     """
     backend = current()
-    dy = source(dy, "dy", backend.dtypes)
+    dy = values(dy, "dy", backend)
     indices = shaped(indices, "indices", dy.shape, INT32)
     p = pool_geometry(x_shape, 1, None, "valid", 1, False, False, data_format)
     outputs = spatial(dy.shape, p.channels_last)
@@ -86,7 +86,7 @@ def average_pool(
     Raises TypeError on another dtype, ValueError on sizes that don't fit or a window without an input element.
     """
     backend = current()
-    x = source(x, "x", backend.dtypes)
+    x = values(x, "x", backend)
     p = pool_geometry(x.shape, size, strides, padding, dilation, ceil_mode, count_include_pad, data_format)
     y = result(out, p.y_shape, x, x=x)
     backend.average_pool(x, y, p)
@@ -123,7 +123,7 @@ def global_max_pool(
 
     return_indices adds the indices, shaped as max_pool_grad takes them: (n, 1, ..., c).
     """
-    x = source(x, "x", current().dtypes)
+    x = values(x, "x", current())
     p = global_geometry(x.shape, data_format)
     shape = p.y_shape if keepdims else (p.x_shape[0], p.channels)
     y = result(out, shape, x, x=x)
@@ -136,7 +136,7 @@ def global_average_pool(
 ) -> Array:
     """The mean of each image and channel: x (n, *spatial, c) -> y (n, c), or (n, 1, ..., c) with keepdims."""
     backend = current()
-    x = source(x, "x", backend.dtypes)
+    x = values(x, "x", backend)
     p = global_geometry(x.shape, data_format)
     y = result(out, p.y_shape if keepdims else (p.x_shape[0], p.channels), x, x=x)
     backend.average_pool(x, y.reshape(p.y_shape), p)
@@ -146,7 +146,7 @@ def global_average_pool(
 def global_average_pool_grad(dy: Any, x_shape: Shape, *, data_format: str = "channels_last", out: Any = None) -> Array:
     """The gradient of global_average_pool: dy (n, c) or (n, 1, ..., c) -> dx of x_shape."""
     p = global_geometry(x_shape, data_format)
-    dy = source(dy, "dy", current().dtypes)
+    dy = values(dy, "dy", current())
     if dy.shape == (p.x_shape[0], p.channels):
         dy = dy.reshape(p.y_shape)
     return spread(dy, p, out)
@@ -161,14 +161,14 @@ def adaptive_max_pool(
     out: Any = None,
 ) -> Any:
     """max_pool to o = output_size outputs on each axis; window j is [floor(j * in / o), ceil((j + 1) * in / o))."""
-    x = source(x, "x", current().dtypes)
+    x = values(x, "x", current())
     return largest(x, adaptive_geometry(x.shape, output_size, data_format), return_indices, out)
 
 
 def adaptive_average_pool(x: Any, output_size: Sizes, *, data_format: str = "channels_last", out: Any = None) -> Array:
     """average_pool to o = output_size outputs on each axis; window j is [floor(j * in / o), ceil((j + 1) * in / o))."""
     backend = current()
-    x = source(x, "x", backend.dtypes)
+    x = values(x, "x", backend)
     p = adaptive_geometry(x.shape, output_size, data_format)
     y = result(out, p.y_shape, x, x=x)
     backend.average_pool(x, y, p)
@@ -179,7 +179,7 @@ def adaptive_average_pool_grad(
     dy: Any, x_shape: Shape, *, data_format: str = "channels_last", out: Any = None
 ) -> Array:
     """The gradient of adaptive_average_pool: dy (n, *o, c) -> dx of x_shape; the output size is dy's."""
-    dy = source(dy, "dy", current().dtypes)
+    dy = values(dy, "dy", current())
     outputs = spatial(dy.shape, is_channels_last(data_format))
     return spread(dy, adaptive_geometry(x_shape, outputs, data_format), out)
 
@@ -209,7 +209,7 @@ def largest(x: Array, p: PoolGeometry, return_indices: bool, out: Any, indices_o
 
 def spread(dy: Any, p: PoolGeometry, out: Any) -> Array:
     backend = current()
-    dy = source(dy, "dy", backend.dtypes)
+    dy = values(dy, "dy", backend)
     if dy.shape != p.y_shape:
         raise ValueError(f"dy must have shape {p.y_shape}, got {dy.shape}")
     dx = result(out, p.x_shape, dy, dy=dy)

@@ -4,7 +4,7 @@ import math
 from typing import Any
 
 from ..backend import Update, current
-from .check import Array, elementwise, number, shaped, source, written
+from .check import Array, elementwise, number, shaped, source, values, written
 from .geometry import integer
 
 
@@ -15,7 +15,7 @@ def dropout(x: Any, rate: float, seed: int, *, out: Any = None) -> Array:
     backend and for any number of threads.
     """
     backend = current()
-    x = source(x, "x", backend.dtypes)
+    x = values(x, "x", backend)
     rate, seed = number(rate, "rate", 0.0, 1.0), integer(seed, "seed", 0, 2**64)
     y = elementwise(out, x)
     backend.dropout(x, y, rate, seed)

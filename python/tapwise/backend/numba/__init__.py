@@ -16,7 +16,7 @@ from .activation import activation, activation_grad, add
 from .conv import conv, conv_grad_input, conv_grad_weight, pack
 from .dropout import dropout
 from .loss import softmax, softmax_cross_entropy, softmax_cross_entropy_grad, softmax_grad
-from .low_precision import conv_bf16, conv_int8, pack_words
+from .low_precision import cast, conv_bf16, conv_bf16_grad_input, conv_bf16_grad_weight, conv_int8, pack_words
 from .norm import activation_grad_bias, batch_norm, batch_norm_grad, batch_norm_statistics, conv_grad_bias
 from .optim import optimizer_update, square_sums
 from .plan import plan
@@ -25,9 +25,10 @@ from .threads import machine_threads, set_thread_count, thread_count
 
 __all__ = [
     "activation", "activation_grad", "activation_grad_bias", "add", "are_plain", "average_pool",
-    "average_pool_grad", "batch_norm", "batch_norm_grad", "batch_norm_statistics", "build_info", "conv",
-    "conv_bf16", "conv_grad_bias", "conv_grad_input", "conv_grad_weight", "conv_int8", "dropout", "dtypes",
-    "fma_peak", "isa_available", "isa_kernels", "isa_name", "isa_use", "machine_threads", "max_pool",
+    "average_pool_grad", "batch_norm", "batch_norm_grad", "batch_norm_statistics", "build_info", "cast",
+    "conv", "conv_bf16", "conv_bf16_grad_input", "conv_bf16_grad_weight", "conv_grad_bias", "conv_grad_input",
+    "conv_grad_weight", "conv_int8", "dropout", "dtypes", "fma_peak", "has_bfloat16",
+    "isa_available", "isa_kernels", "isa_name", "isa_use", "machine_threads", "max_pool",
     "max_pool_grad", "name", "optimizer_update", "pack", "pack_words", "plan", "set_thread_count",
     "set_workspace_limit", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_grad", "softmax_grad",
     "square_sums", "thread_count", "workspace_limit",
@@ -35,6 +36,7 @@ __all__ = [
 
 name = "numba"
 dtypes = (np.dtype(np.float32), np.dtype(np.float64))
+has_bfloat16 = False
 are_plain = workspace_limit = set_workspace_limit = None
 
 

@@ -15,6 +15,9 @@ def conv_bf16(*arrays: Any, **options: Any) -> None:
     _refuse("bfloat16")
 
 
+cast = conv_bf16_grad_input = conv_bf16_grad_weight = conv_bf16
+
+
 def conv_int8(*arrays: Any, **options: Any) -> None:
     _refuse("int8")
 
