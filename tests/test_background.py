@@ -198,7 +198,7 @@ def test_fit_takes_generators_and_sequences():
         (
             ValueError,
             lambda: data.Batches(IMAGES, LABELS, augment=AUGMENT, scale=2.0),
-            "augment needs one array of images and one of targets; scale and dtype are its own",
+            "augment needs one array of items and one of targets; scale and dtype are its own",
         ),
         (ValueError, lambda: data.Batches(IMAGES[0], LABELS[:9], augment=AUGMENT), "images must be uint8 or float"),
         (ValueError, lambda: data.Batches(IMAGES, LABELS, augment=AUGMENT, target="depth"), "images may come with"),

@@ -1,5 +1,6 @@
 """Images from files, and mini-batches of them."""
 
+from . import audio as audio
 from .augment import Augment as Augment
 from .batches import Batches as Batches
 from .dataset import Dataset as Dataset

@@ -159,6 +159,11 @@ class Augment:
             result[name] = self._moved(name, np.asarray(values), len(x), rows, drawn)
         return result if isinstance(data, Mapping) else result["images"]
 
+    def batch(self, x: Array, y: Array, rows: Array, epoch: int, target: str) -> tuple[Array, Array]:
+        """What data.Batches asks for: the images of rows and their targets, which target names."""
+        result = self({"images": x, target: y}, rows=rows, epoch=epoch)
+        return result["images"], result[target]
+
     def _draws(self, number: int, samples: Array, epoch: int) -> Draws:
         seed = getattr(self.layers[number], "seed", None)
         return Draws(self.seed if seed is None else seed, epoch, samples, number)

@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import DTypeLike, NDArray
 
 from .ahead import ahead
-from .augment import Augment
 from .gather import gather
 
 Arrays: TypeAlias = Any  # an array, or a list of arrays of one length
+
+
+class Augmenting(Protocol):
+    """What makes a batch of rows of x and y: data.Augment of images, audio.AugmentAudio of clips."""
+
+    def batch(self, x: Any, y: Any, rows: NDArray[np.intp], epoch: int, target: str) -> tuple[Any, Any]: ...
 
 
 class Batches:
@@ -21,7 +26,7 @@ class Batches:
     x comes as dtype, x * scale + offset in the pass that gathers it; y keeps its type. The order depends on seed
     and epoch alone, so any epoch can be drawn again. Raises ValueError on empty arrays or different lengths.
 
-    augment makes the batches of images instead: its random numbers depend on the image's number and the epoch, and y
+    augment makes the batches of images or clips: its random numbers depend on the item's number and the epoch, and y
     (target says what it is: "labels", "segmentation_masks", "bounding_boxes", "keypoints") follows its image. workers
     threads make batches while the caller uses those before, the same ones for any number of them; 0: the caller does.
     """
@@ -37,7 +42,7 @@ class Batches:
         scale: float = 1.0,
         offset: float = 0.0,
         dtype: DTypeLike = np.float32,
-        augment: Augment | None = None,
+        augment: Augmenting | None = None,
         target: str = "labels",
         workers: int = 0,
         prefetch: int = 2,
@@ -59,8 +64,8 @@ class Batches:
         self.augment, self.target, self.workers, self.prefetch = augment, target, workers, prefetch
         if augment is not None:
             if (scale, offset) != (1.0, 0.0) or self.dtype != np.float32 or isinstance(x, list) or isinstance(y, list):
-                raise ValueError("augment needs one array of images and one of targets; scale and dtype are its own")
-            self._augmented(np.zeros(0, np.intp), 0)  # raises on what doesn't fit
+                raise ValueError("augment needs one array of items and one of targets; scale and dtype are its own")
+            self._augmented(np.zeros(1, np.intp), 0)  # raises on what doesn't fit
 
     def __len__(self) -> int:
         return -(-self.items // self.batch_size)
@@ -94,8 +99,7 @@ class Batches:
 
     def _augmented(self, rows: NDArray[np.intp], epoch: int) -> tuple[Any, Any]:
         assert self.augment is not None
-        result = self.augment({"images": self.x, self.target: self.y}, rows=rows, epoch=epoch)
-        return result["images"], result[self.target]
+        return self.augment.batch(self.x, self.y, rows, epoch, self.target)
 
     def _inputs(self, x: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
         return gather(x, rows, self.scale, self.offset, self.dtype)
