@@ -48,5 +48,7 @@ void bias_grad(Activation, float alpha, Index outer, Index channels, Index inner
 // One step of every parameter, in one pass over all of them.
 void optimizer_update(const Update&, const Slot*, Index count);
 double square_sum(Index size, const float* x);
+// average = momentum average + (1 - momentum) value: of channels, too few for threads.
+void moving_average(Index size, double momentum, const float* value, float* average);
 
 }  // namespace tapwise

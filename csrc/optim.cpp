@@ -36,4 +36,9 @@ double square_sum(Index size, const float* x) {
   return sum;
 }
 
+void moving_average(Index size, double momentum, const float* value, float* average) {
+  const float kept = static_cast<float>(momentum), taken = static_cast<float>(1 - momentum);
+  for (Index i = 0; i < size; ++i) average[i] = kept * average[i] + taken * value[i];
+}
+
 }  // namespace tapwise

@@ -128,6 +128,7 @@ def updates(x):
     backend.optimizer_update(Update("sgd", 0.1, momentum=0.9, nesterov=True), [w], [x], [m], [], [], [1.0])
     backend.optimizer_update(Update("rmsprop", 0.1, rate_2=0.1), [w], [x], [], [v], [], [1.0])
     backend.square_sums([x])
+    backend.moving_average(m, x, 0.9)
     backend.dropout(x, dropped, 0.5, 7)
     backend.activation_grad(x, dropped, x, dropped, "gelu", 0.0)
     return w, m, v, dropped

@@ -50,6 +50,11 @@ std::vector<double> squares(const Arrays& arrays) {
   return sums;
 }
 
+void average_of(Array& average, const Array& value, double momentum) {
+  need_shape(value, shape_of(average), "value");
+  moving_average(average.size(), momentum, value.data(), average.mutable_data());
+}
+
 }  // namespace
 
 void bind_optim(py::module_& m) {
@@ -57,6 +62,7 @@ void bind_optim(py::module_& m) {
   m.def("optimizer_update", &step, "rule"_a, "w"_a, "dw"_a, "m"_a, "v"_a, "average"_a, "scales"_a, "rate"_a, "keep"_a,
         "momentum"_a, "nesterov"_a, "rate_1"_a, "rate_2"_a, "epsilon"_a, "clip"_a, "average_rate"_a);
   m.def("square_sums", &squares, "arrays"_a);
+  m.def("moving_average", &average_of, "average"_a, "value"_a, "momentum"_a);
 }
 
 }  // namespace tapwise

@@ -8,7 +8,9 @@ the end. Gradients of several readers are summed as they come, where a layer can
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, NamedTuple
 
 from . import ops
@@ -17,6 +19,8 @@ from .graph import Call
 from .layers.layer import Array, Parameter, Shape
 from .layers.place import EAGER, Needs
 from .layers.symbolic import Symbolic
+from .ops.recording import State, state
+from .repeat import Repeater
 
 
 class Value(NamedTuple):
@@ -40,9 +44,12 @@ class Step:
         self.call, self.needs, self.moment = call, needs, moment
         self.wanted: dict[str, tuple[Buffer, Shape]] = {}
         self.trained = False  # whether backward runs
+        self.tensors = call.reads
         self.finds: list[bool] = []  # for each tensor read, whether its gradient is asked for
+        self.asked: list[tuple[int, Symbolic]] = []  # those of which it is, with their numbers
         self.plus = False
         self.again: list[Parameter] = []  # weights whose gradient a later call of the layer has found already
+        self.ahead = self.back = Repeater(call, False)
 
     @property
     def reads(self) -> str:
@@ -76,6 +83,7 @@ class Schedule:
             self.values[tensor].touch(self.loss_moment)
         if self.training:
             self._backward_steps()
+        self.layers = Counter(step.call.layer for step in self.steps)
         self.peak_bytes = place(self.buffers)
         self.block: Array | None = None
         self.folded = False
@@ -129,7 +137,8 @@ class Schedule:
                 reached.update(step.call.reads)
         found: set[Symbolic] = set()  # tensors whose gradient is asked for
         for step in self.steps:
-            step.finds = [tensor in found for tensor in step.call.reads]
+            step.finds = [tensor in found for tensor in step.tensors]
+            step.asked = [(number, tensor) for number, tensor in enumerate(step.tensors) if tensor in found]
             weights = [weight for layer in step.call.layers for weight in layer.trainable_weights]
             step.trained = step.call.output in reached and (any(step.finds) or bool(weights))
             if step.trained:
@@ -212,6 +221,8 @@ class Schedule:
             self.block = arena.block
             for step in self.steps:
                 step.call.place.memory = {name: arena.view(*wanted) for name, wanted in step.wanted.items()}
+                alone = self.training and self.layers[step.call.layer] == 1
+                step.ahead, step.back = Repeater(step.call, alone), Repeater(step.call, alone)
 
     def fold(self) -> None:
         """Make the weights for prediction of those of now."""
@@ -224,16 +235,12 @@ class Schedule:
         """The outputs, in the arena's memory: the next run of the model writes over them."""
         self.tensors = tensors = dict(zip(self.inputs, arrays, strict=True))
         logits: dict[Symbolic, Array | None] = {}
+        now = state()
         for step in self.steps:
             call = step.call
-            layer, at = call.layer, call.place
-            at.residual = None if call.residual is None else tensors[call.residual]
-            layer.place = at
-            try:
-                x: Any = [tensors[t] for t in call.inputs] if call.many else tensors[call.inputs[0]]
-                tensors[call.output] = layer.forward(x, self.training)
-            finally:
-                layer.place = EAGER
+            layer = call.layer
+            given = [tensors[tensor] for tensor in step.tensors]
+            tensors[call.output] = step.ahead.run(now, given, partial(self._run_forward, call, given))
             if call.output in self.outputs and self.readers[call.output] == 1:
                 logits[call.output] = layer.logits()
             if self.training:
@@ -244,11 +251,20 @@ class Schedule:
         self.logits = [logits.get(tensor) for tensor in self.outputs]
         return [tensors[tensor] for tensor in self.outputs]
 
+    def _run_forward(self, call: Call, given: list[Array]) -> Array:
+        layer, at = call.layer, call.place
+        at.residual = None if call.residual is None else given[-1]
+        layer.place = at
+        try:
+            return layer.forward(given[: len(call.inputs)] if call.many else given[0], self.training)
+        finally:
+            layer.place = EAGER
+
     def backward(self, given: Sequence[tuple[Array | None, bool]]) -> None:
         """From each output's gradient, and whether it is that of the logits."""
         if not self.tensors:
             raise ValueError("backward must follow a forward in training, each time")
-        self.tensors = {}
+        tensors, self.tensors = self.tensors, {}
         pairs = list(zip(self.outputs, given, strict=True))
         gradients: dict[Symbolic, Any] = {
             tensor: dy if tensor.dtype in (None, dy.dtype) else ops.cast(dy, tensor.dtype)
@@ -260,21 +276,40 @@ class Schedule:
                 f"gradients must be those of {[t.name for t in self.targets or ()]}, got {list(gradients)}"
             )
         at_logits = {tensor for tensor, (_, logits) in pairs if logits}
+        now = state()
         for step in reversed(self.steps):
             if step.trained:
-                self._run_backward(step, gradients, step.call.output in at_logits)
+                self._back(step, tensors, gradients, step.call.output in at_logits, now)
 
-    def _run_backward(self, step: Step, gradients: dict[Symbolic, Any], at_logits: bool) -> None:
-        call = step.call
-        layer, at = call.layer, call.place
+    def _back(
+        self,
+        step: Step,
+        tensors: dict[Symbolic, Array],
+        gradients: dict[Symbolic, Any],
+        at_logits: bool,
+        now: State | None,
+    ) -> None:
+        call, at = step.call, step.call.place
         dy = gradients.pop(call.output)
         if dy is None:
-            raise ValueError(f"{layer.name} got no gradient from the layer behind it")
+            raise ValueError(f"{call.layer.name} got no gradient from the layer behind it")
         at.plus = gradients.pop(call.inputs[0]) if step.plus else None
+        given = [at_logits, dy, at.plus, tensors[call.output], *(tensors[tensor] for tensor in step.tensors)]
+        dx = step.back.run(now, given, partial(self._run_backward, step, dy, at_logits))
+        found: list[Any] = [*dx] if call.many and dx is not None else [dx]
+        for number, tensor in step.asked:
+            part: Any = found[number] if number < len(call.inputs) else at.dz
+            if tensor in gradients:
+                part = ops.add(gradients[tensor], part, out=at.memory.get(f"sum{number}"))
+            gradients[tensor] = part
+
+    def _run_backward(self, step: Step, dy: Array, at_logits: bool) -> Any:
+        call = step.call
+        layer = call.layer
         layer.saved, call.saved = call.saved, None
         layer.input_gradient = any(step.finds[: len(call.inputs)])
         earlier: list[Any] = [weight.gradient for weight in step.again]
-        layer.place = at
+        layer.place = call.place
         try:
             dx = layer.backward_logits(dy) if at_logits else layer.backward(dy)
         finally:
@@ -282,13 +317,7 @@ class Schedule:
         for weight, gradient in zip(step.again, earlier, strict=True):
             gradient += weight.gradient
             weight.gradient = gradient
-        found: list[Any] = [*dx] if call.many and dx is not None else [dx]
-        for number, (tensor, asked) in enumerate(zip(call.reads, step.finds, strict=True)):
-            if asked:
-                part: Any = found[number] if number < len(call.inputs) else at.dz
-                if tensor in gradients:
-                    part = ops.add(gradients[tensor], part, out=at.memory.get(f"sum{number}"))
-                gradients[tensor] = part
+        return dx
 
     def __str__(self) -> str:
         """What is joined, and the memory beside that of the weights."""

@@ -262,8 +262,8 @@ class Trainer:
         self.objective.check(ys, self.result_shapes)
         return xs, ys
 
-    def _batch(self, xs: list[Array], rows: slice = slice(None)) -> list[Array]:
-        return [np.ascontiguousarray(x[rows], self.dtype) for x in xs]
+    def _batch(self, xs: list[Array], rows: slice | None = None) -> list[Array]:
+        return [np.ascontiguousarray(x if rows is None else x[rows], self.dtype) for x in xs]
 
     def _train(self, batches: Batches | Stream, epoch: int, history: History, progress: Progress) -> None:
         """One epoch; tells of the first step of all that gives a loss of NaN."""

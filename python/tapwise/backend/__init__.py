@@ -14,7 +14,7 @@ from importlib import import_module
 from importlib.util import find_spec
 from threading import RLock
 from types import TracebackType
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Literal, TypeAlias, cast
 
 from .interface import Array, Backend, PlanFields, Update
 
@@ -27,13 +27,14 @@ if TYPE_CHECKING:  # mypy holds each module against the interface
 
 __all__ = ["Array", "Backend", "PlanFields", "Update", "available", "current", "name", "use"]
 
+Watcher: TypeAlias = Callable[[Backend], Backend]
 NEEDS = {"native": f"{__name__}._core", "numba": "numba", "reference": "numpy"}
 REFUSED = ("cuda", "cuda-emulated")
 
 _lock = RLock()
 _module: Backend | None = None
 _current: Backend | None = None  # _module, or what watches it
-_watch: Callable[[Backend], Backend] | None = None
+_watch: Watcher | None = None
 _threads: int | None = None
 
 
@@ -68,12 +69,18 @@ class use:
         _switch(self._former)
 
 
-def watch(watcher: Callable[[Backend], Backend] | None) -> None:
-    """Let current() return watcher(backend), or the backend itself again. For trace."""
+def watch(watcher: Watcher | None, instead_of: Watcher | Literal["any"] | None = "any") -> bool:
+    """Let current() return watcher(backend), or the backend itself again, if the former watcher is that one.
+
+    Returns whether it was. For traces and recordings.
+    """
     global _watch
     with _lock:
+        if instead_of not in ("any", _watch):
+            return False
         _watch = watcher
         _switch(_module)
+        return True
 
 
 def set_thread_count(wanted: int | None, now: int | None = None) -> tuple[int | None, int | None]:

@@ -216,6 +216,9 @@ class Backend(Protocol):
     def square_sums(self, arrays: list[Array]) -> list[float]:
         """The sum of squares of each array."""
 
+    def moving_average(self, average: Array, value: Array, momentum: float) -> None:
+        """average = momentum * average + (1 - momentum) * value."""
+
     def plan(self, g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> PlanFields:
         """direction: forward, grad_input or grad_weight. Raises ValueError if the algorithm can't do the shape."""
 

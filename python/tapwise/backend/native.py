@@ -151,6 +151,7 @@ batch_norm = _core.batch_norm
 batch_norm_grad = _core.batch_norm_grad
 dropout = _core.dropout
 square_sums = _core.square_sums
+moving_average = _core.moving_average
 
 
 def optimizer_update(

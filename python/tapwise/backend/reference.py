@@ -18,10 +18,13 @@ from .low_precision import conv_int8 as conv_int8
 from .low_precision import pack_words as pack_words
 from .silent import silent
 from .taps import images, last, sizes, taps, weights
+from .updates import moving_average as moving_average
+from .updates import optimizer_update as optimizer_update
+from .updates import square_sums as square_sums
 
 if TYPE_CHECKING:
     from ..ops.geometry import ConvGeometry, PoolGeometry
-    from .interface import Array, PlanFields, Update
+    from .interface import Array, PlanFields
 
 name = "reference"
 dtypes: tuple[np.dtype[Any], ...] = tuple(map(np.dtype, (np.float16, np.float32, np.float64, np.longdouble)))
@@ -305,38 +308,6 @@ def dropout(x: Array, y: Array, rate: float, seed: int) -> None:
     number = np.arange(x.size, dtype=np.uint64).astype(np.uint32).reshape(x.shape)
     h = mix(mix(number ^ np.uint32(seed & 0xFFFFFFFF)) + np.uint32(seed >> 32))
     y[...] = np.where(h >= np.uint32(int(rate * 2**32)), x * x.dtype.type(1 / (1 - rate)), 0)
-
-
-@silent()
-def optimizer_update(
-    u: Update, w: list[Array], dw: list[Array], m: list[Array], v: list[Array], average: list[Array],
-    scales: list[float],
-) -> None:  # fmt: skip
-    for i in range(len(w)):
-        weights, real = w[i], w[i].dtype.type
-        g = np.clip(dw[i] * real(scales[i]), real(-u.clip), real(u.clip))
-        weights *= real(u.keep)
-        if u.rule == "sgd":
-            down = g * real(u.rate)
-            if m:
-                m[i][...] = m[i] * real(u.momentum) - down
-                down = down - m[i] * real(u.momentum) if u.nesterov else -m[i]
-        else:
-            v[i][...] += (g * g - v[i]) * real(u.rate_2)
-            if u.rule == "adam":
-                m[i][...] += (g - m[i]) * real(u.rate_1)
-                down = real(u.rate) * m[i] / (np.sqrt(v[i]) + real(u.epsilon))
-            else:
-                down = real(u.rate) * g / np.sqrt(v[i] + real(u.epsilon))
-                if m:
-                    m[i][...] = down = m[i] * real(u.momentum) + down
-        weights -= down
-        if average:
-            average[i][...] += (weights - average[i]) * real(u.average_rate)
-
-
-def square_sums(arrays: list[Array]) -> list[float]:
-    return [float(np.vdot(a, a)) for a in arrays]
 
 
 def plan(g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> PlanFields:

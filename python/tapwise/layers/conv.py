@@ -77,12 +77,11 @@ class Conv(Affine):
         w, place = self.as_weights(self.kernel.value), self.place
         if self.trainable:
             out = place.memory.get("dkernel") if self.channels_last else None
-            dw = ops.conv_grad_weight(
-                x, dz, w.shape, out=None if out is None else out.reshape(w.shape), **self.geometry
-            )
+            taken = out if out is None or out.shape == w.shape else out.reshape(w.shape)
+            dw = ops.conv_grad_weight(x, dz, w.shape, out=taken, **self.geometry)
             if not self.channels_last:
                 dw = np.ascontiguousarray(np.moveaxis(dw, (0, 1), (-1, -2)))
-            self.kernel.gradient = dw.reshape(self.kernel.shape)
+            self.kernel.gradient = dw.reshape(self.kernel.shape) if out is None else out
         if not self.input_gradient:
             return None
         return ops.conv_grad_input(dz, w, x.shape, residual=place.plus, out=place.memory.get("dx"), **self.geometry)

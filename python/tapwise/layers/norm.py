@@ -95,7 +95,7 @@ class BatchNormalization(Layer):
             how |= {"out_mean": memory.get("mean"), "out_variance": memory.get("variance")}
             y, mean, variance = ops.batch_norm(x, gamma, beta, training=True, **how)
             for moving, batch in zip(kept, (mean, variance), strict=True):
-                moving[...] = self.momentum * moving + (1 - self.momentum) * batch
+                ops.moving_average(moving, batch, self.momentum)
             self.saved = x, y, gamma, beta, mean, variance
         else:
             y = ops.batch_norm(x, gamma, beta, *kept, **how)

@@ -37,7 +37,7 @@ from .pool import (
     max_pool,
     max_pool_grad,
 )
-from .training import adam_update, dropout, dropout_grad, sgd_update
+from .training import adam_update, dropout, dropout_grad, moving_average, sgd_update
 
 __all__ = [
     "PackedWeights",
@@ -74,6 +74,7 @@ __all__ = [
     "leaky_relu",
     "max_pool",
     "max_pool_grad",
+    "moving_average",
     "pack",
     "relu",
     "relu6",

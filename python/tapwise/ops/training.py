@@ -66,6 +66,17 @@ class Updates:
         current().optimizer_update(step, self.w, self.dw, self.m, self.v, self.average, given)
 
 
+def moving_average(average: Any, value: Any, momentum: float) -> None:
+    """In place, any shape: average = momentum * average + (1 - momentum) * value, with momentum in [0, 1]."""
+    backend = current()
+    value = source(value, "value", backend.dtypes)
+    average = written(average, "average", value.shape, value.dtype, value=value)
+    share = number(momentum, "momentum", 0.0)
+    if share > 1:
+        raise ValueError(f"momentum must be <= 1, got {share:g}")
+    backend.moving_average(average, value, share)
+
+
 def square_sums(arrays: list[Any]) -> list[float]:
     """The sum of squares of each array."""
     backend = current()

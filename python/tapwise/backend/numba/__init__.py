@@ -18,7 +18,7 @@ from .dropout import dropout
 from .loss import softmax, softmax_cross_entropy, softmax_cross_entropy_grad, softmax_grad
 from .low_precision import cast, conv_bf16, conv_bf16_grad_input, conv_bf16_grad_weight, conv_int8, pack_words
 from .norm import activation_grad_bias, batch_norm, batch_norm_grad, batch_norm_statistics, conv_grad_bias
-from .optim import optimizer_update, square_sums
+from .optim import moving_average, optimizer_update, square_sums
 from .plan import plan
 from .pool import average_pool, average_pool_grad, max_pool, max_pool_grad
 from .threads import machine_threads, set_thread_count, thread_count
@@ -29,7 +29,7 @@ __all__ = [
     "conv", "conv_bf16", "conv_bf16_grad_input", "conv_bf16_grad_weight", "conv_grad_bias", "conv_grad_input",
     "conv_grad_weight", "conv_int8", "dropout", "dtypes", "fma_peak", "has_bfloat16",
     "isa_available", "isa_kernels", "isa_name", "isa_use", "machine_threads", "max_pool",
-    "max_pool_grad", "name", "optimizer_update", "pack", "pack_words", "plan", "set_thread_count",
+    "max_pool_grad", "moving_average", "name", "optimizer_update", "pack", "pack_words", "plan", "set_thread_count",
     "set_workspace_limit", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_grad", "softmax_grad",
     "square_sums", "thread_count", "workspace_limit",
 ]  # fmt: skip

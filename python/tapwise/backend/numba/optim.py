@@ -57,6 +57,12 @@ def square_sums(arrays: list[Array]) -> list[float]:
     return found
 
 
+def moving_average(average: Array, value: Array, momentum: float) -> None:
+    """By NumPy: one value a channel."""
+    average *= average.dtype.type(momentum)
+    average += value * value.dtype.type(1 - momentum)
+
+
 def _each_chunk(a: Array, sums: Array) -> None:
     def body(begin: int, end: int) -> None:
         for chunk in range(begin, end):
