@@ -55,6 +55,9 @@ using ConvGradInput = void(const Conv&, const Split&, const Epilogue&, const flo
 // sums [chunk][tap][ci / groups][co]
 using ConvGradWeight = void(const Conv&, const Split&, const float* x, const float* dy, float* sums, float* scratch,
                             Index begin, Index end);
+// Of dz, and its sums [chunk][co]; one group, channels_last, with scratch for panels of dz as copies_dy has it.
+using ConvGradWeightBias = void(const Conv&, const Split&, const Prologue&, const float* x, const float* dy,
+                                float* sums, double* bias_sums, float* scratch, Index begin, Index end);
 // Adds the chunks of sums in order and stores them with the strides of s. Range: rows (tap, input channel of the
 // group).
 using ConvUnpack = void(const Conv& s, Index chunks, const float* sums, float* dw, Index begin, Index end);

@@ -6,7 +6,9 @@
 #include <cstdint>
 #include <cstring>
 #include <stdexcept>
+#include <vector>
 
+#include "nn.h"
 #include "scratch.h"
 #include "subnormals.h"
 #include "threads.h"
@@ -125,6 +127,23 @@ void convolve(const Conv& conv, Pass pass, Choice choice, const float* from, con
   run(s, p, pass, t, from, weights, raw, e, to);
 }
 
+// dw = the chunks' sums, added in order; run(begin, end, sums, scratch with `more` floats) makes those of tasks.
+template <class Run>
+void add_chunks(const Conv& s, const Split& split, const Table& t, float* dw, Index more, const Run& run) {
+  const bool in_place = split.chunks == 1 && is_contiguous(s);
+  float* const sums = in_place ? dw : scratch(Scratch::shared, split.shared_floats);
+  parallel_for(split.tasks, 1, [&](Index begin, Index end) {
+    const FlushSubnormals flush;
+    run(begin, end, sums, scratch(Scratch::task, split.scratch_floats + more));
+  });
+  if (in_place) return;
+  const Index rows = s.kd * s.kh * s.kw * (s.ci / s.groups);
+  parallel_for(rows, std::max<Index>(1, kPackFloats / (s.co * split.chunks)), [&](Index begin, Index end) {
+    const FlushSubnormals flush;
+    t.conv_unpack_grad_weight(s, split.chunks, sums, dw, begin, end);
+  });
+}
+
 void run_winograd_gradient(const Conv& s, const GradTiling& g, const Table& t, const float* x, const float* dy,
                            float* dw) {
   const Index panel_floats = g.blocks * g.sums_block;
@@ -218,22 +237,38 @@ void conv_grad_weight(const Conv& conv, Choice choice, const float* x, const flo
   const Conv s = simplified(conv);
   const Plan p = plan_conv(s, Pass::grad_weight, choice, t);
   if (p.algorithm >= Algorithm::winograd) return run_winograd_gradient(s, p.gradient, t, x, dy, dw);
-  const bool in_place = p.split.chunks == 1 && is_contiguous(s);
-  float* sums = in_place ? dw : scratch(Scratch::shared, p.split.shared_floats);
   ConvGradWeight* const run = p.algorithm == Algorithm::im2col ? t.conv_im2col_grad_weight
                               : p.depthwise                    ? t.conv_depthwise_grad_weight
                               : p.grouped                      ? t.conv_grouped_grad_weight
                                                                : t.conv_direct_grad_weight;
-  parallel_for(p.split.tasks, 1, [&](Index begin, Index end) {
-    const FlushSubnormals flush;
-    run(s, p.split, x, dy, sums, scratch(Scratch::task, p.split.scratch_floats), begin, end);
+  add_chunks(s, p.split, t, dw, 0,
+             [&](Index begin, Index end, float* sums, float* own) { run(s, p.split, x, dy, sums, own, begin, end); });
+}
+
+void conv_grad_weight_bias(const Conv& conv, Choice choice, const Prologue& prologue, const float* x, const float* dy,
+                           float* work, float* dw, float* db) {
+  const Table& t = table();
+  const Conv s = simplified(conv);
+  const Plan p = plan_conv(s, Pass::grad_weight, choice, t);
+  const Index pixels = s.od * s.oh * s.ow;
+  if (p.algorithm != Algorithm::direct || s.groups > 1 || s.layout == Layout::channels_first || pixels * s.n == 0) {
+    const bool last = s.layout == Layout::channels_last;
+    float* const dz = prologue.activation == Activation::none ? nullptr : work;
+    bias_grad(prologue.activation, prologue.alpha, last ? s.n * pixels : s.n, s.co, last ? 1 : pixels, dy, prologue.y,
+              nullptr, dz, db);
+    return conv_grad_weight(conv, choice, x, dz ? dz : dy, dw);
+  }
+  const Index masked = p.split.batch * p.split.rows * p.split.cols * p.split.task_panels * t.panel;
+  std::vector<double> sums_of_dz(static_cast<std::size_t>(p.split.chunks * s.co));
+  add_chunks(s, p.split, t, dw, masked, [&](Index begin, Index end, float* sums, float* own) {
+    t.conv_direct_grad_weight_bias(s, p.split, prologue, x, dy, sums, sums_of_dz.data(), own, begin, end);
   });
-  if (in_place) return;
-  const Index rows = s.kd * s.kh * s.kw * (s.ci / s.groups);
-  parallel_for(rows, std::max<Index>(1, kPackFloats / (s.co * p.split.chunks)), [&](Index begin, Index end) {
-    const FlushSubnormals flush;
-    t.conv_unpack_grad_weight(s, p.split.chunks, sums, dw, begin, end);
-  });
+  for (Index o = 0; o < s.co; ++o) {
+    double sum = 0;
+    for (Index chunk = 0; chunk < p.split.chunks; ++chunk)
+      sum += sums_of_dz[static_cast<std::size_t>(chunk * s.co + o)];
+    db[o] = static_cast<float>(sum);
+  }
 }
 
 double measure_fma_peak(FmaPeak* kernel, Index steps) {

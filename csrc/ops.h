@@ -31,6 +31,11 @@ void conv_packed(const Conv&, const PackedWeights&, const float* from, const Epi
 // dw has the strides that Conv gives for w.
 void conv_grad_weight(const Conv&, Choice, const float* x, const float* dy, float* dw);
 
+// The same of dz = dy f'(y), and db (co,), its sums by channel. work, of dy's size, may be dy: dz is left there where
+// an algorithm needs all of it at once.
+void conv_grad_weight_bias(const Conv&, Choice, const Prologue&, const float* x, const float* dy, float* work,
+                           float* dw, float* db);
+
 // GFLOP/s of register-only multiply-adds, by one of the kernels *_peak, on all threads together.
 double measure_fma_peak(FmaPeak*, Index steps);
 

@@ -35,6 +35,13 @@ struct Epilogue {
   float alpha;
 };
 
+// What a weight gradient does to dy first: dz = dy f'(y). y is the layer's output, null without an activation.
+struct Prologue {
+  Activation activation;
+  float alpha;
+  const float* y;
+};
+
 struct Pool {
   Layout layout;
   Index n, c;

@@ -1,6 +1,7 @@
 """What a convolution does besides summing: bias, residual and activation, of conv and of conv_transpose."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -108,3 +109,47 @@ def test_an_input_gradient_adds_what_another_reader_found(case, engine, rng):
     np.testing.assert_array_equal(got.array, want)
     with pytest.raises(ValueError, match=r"residual must have shape"):
         tapwise.conv_grad_input(dy, w, x.shape, residual=other[:, :0], **how)
+
+
+@pytest.mark.parametrize(
+    "case",
+    [
+        *named("prime channels", "empty batch", "groups of 8", "several tasks a thread", "1-D", "3-D"),
+        *named("input channels shared out to tasks", "stem 7x7 stride 2"),
+        *(replace(case, data_format="channels_first") for case in named("prime channels")),
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("kind", ["relu", "leaky_relu", "elu", "sigmoid", "tanh", "relu6", None])
+def test_grad_weight_bias(case, kind, engine, rng):
+    """dw to the bit of that of a dy behind the activation, and its sum; dy stays unless it is the work space."""
+    x, _, _, dy = case.arrays(rng)
+    y = tapwise.activation(rng.standard_normal(case.y_shape, np.float32) * 3, kind) if kind else None
+    options = {"y": y, "activation": kind, **case.geometry}
+    dz = tapwise.activation_grad(dy, y, kind) if kind else dy
+    for algorithm in case.algorithms("grad_weight"):
+        dw, db, work = Fenced(case.w_shape, offset=1), Fenced((case.co,), offset=2), dy.copy()
+        given = {"out": dw.array, "out_bias": db.array, "algorithm": algorithm}
+        tapwise.conv_grad_weight_bias(x, work, case.w_shape, work=work, **given, **options)
+        want = tapwise.conv_grad_weight(x, dz, case.w_shape, algorithm=algorithm, **case.geometry)
+        np.testing.assert_array_equal(dw.array, want)
+        wide = np.moveaxis(dz.astype(np.float64), 1, -1) if case.data_format == "channels_first" else dz.astype(float)
+        columns = wide.reshape(-1, case.co)
+        assert_near(db.array, columns.sum(0), bound(np.abs(columns).sum(0), len(columns)) + EPS * EPS)
+        dw.assert_intact(), db.assert_intact()
+        kept = tapwise.conv_grad_weight_bias(x, dy, case.w_shape, algorithm=algorithm, **options)
+        np.testing.assert_array_equal(kept[0], want)
+        np.testing.assert_array_equal(kept[1], db.array)
+
+
+def test_grad_weight_bias_rejects():
+    x, dy = np.ones((1, 4, 4, 2), np.float32), np.ones((1, 4, 4, 3), np.float32)
+    for change, message in (
+        ({"activation": "gelu"}, "activation must be one whose gradient is found from y, got 'gelu'"),
+        ({"y": x}, r"y must have shape \(1, 4, 4, 3\), got \(1, 4, 4, 2\)"),
+        ({"work": np.ones(3, np.float32)}, r"work must have shape \(1, 4, 4, 3\), got \(3,\)"),
+        ({"work": dy, "y": dy}, "work must not overlap y, got memory of both"),
+        ({"out_bias": np.ones(2, np.float32)}, r"out_bias must have shape \(3,\), got \(2,\)"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            tapwise.conv_grad_weight_bias(x, dy, (1, 1, 2, 3), **{"activation": "relu", "y": dy.copy(), **change})

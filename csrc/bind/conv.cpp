@@ -96,15 +96,27 @@ void packed(const Geometry& g, const Array& from, const ShapedWeights& w, const 
 }
 
 void grad_weight(const Geometry& g, const Array& x, const Array& dy, Array& dw, const std::string& algorithm,
-                 const std::string& accuracy) {
+                 const std::string& accuracy, std::optional<Array>& db, const std::optional<Array>& y,
+                 std::optional<Array>& work, const std::optional<std::string>& activation, float alpha) {
   need_shape(x, g.x_shape, "x");
   need_shape(dy, g.y_shape, "dy");
   need_shape(dw, g.w_shape, "dw");
   const Conv s = g.with_strides(dw);
   const Choice c = choice_of(algorithm, accuracy);
   float* const to = dw.mutable_data();
+  if (!db) {
+    const py::gil_scoped_release unlocked;
+    return conv_grad_weight(s, c, x.data(), dy.data(), to);
+  }
+  const Prologue prologue = {activation_of(activation), alpha, pointer(y)};
+  if (prologue.activation == Activation::gelu) throw std::invalid_argument("activation must be one that y tells of");
+  if (!work || (activation && !y)) throw std::invalid_argument("work, and y of an activation, must be given with db");
+  need_shape(*db, {g.s.co}, "db");
+  need_shape(*work, g.y_shape, "work");
+  if (y) need_shape(*y, g.y_shape, "y");
+  float *const sums = db->mutable_data(), *const dz = work->mutable_data();
   const py::gil_scoped_release unlocked;
-  conv_grad_weight(s, c, x.data(), dy.data(), to);
+  conv_grad_weight_bias(s, c, prologue, x.data(), dy.data(), dz, to, sums);
 }
 
 const std::uint16_t* bf16_of(const Reals& a, const char* name) {
@@ -206,7 +218,7 @@ void bind_conv(py::module_& m) {
   m.def("conv_packed", &packed, "geometry"_a, array("input"), "w"_a, optional("b"), array("output"), "activation"_a,
         "alpha"_a, optional("residual"));
   m.def("conv_grad_weight", &grad_weight, "geometry"_a, array("x"), array("dy"), array("dw"), "algorithm"_a,
-        "accuracy"_a);
+        "accuracy"_a, optional("db"), optional("y"), optional("work"), "activation"_a, "alpha"_a);
   m.def("conv_bf16_grad_input", &bf16_grad_input, "geometry"_a, array("dy"), array("w"), array("dx"), "algorithm"_a,
         "accuracy"_a);
   m.def("conv_bf16_grad_weight", &bf16_grad_weight, "geometry"_a, array("x"), array("dy"), array("dw"), "algorithm"_a,

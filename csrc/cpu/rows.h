@@ -223,58 +223,58 @@ TAPWISE_INLINE int cut_row(const Axis& axis, const Columns& whole, Index total, 
 }
 
 // Calls visit(run, h, w, w_step) for every run of the block: run.pixels outputs at row h, columns w, w + w_step, ...
-// Rows with the same taps have the same segments, `from.h_step` further on, and with kJoins share a run from the second
-// one on.
+// Rows with the same taps, transposed every h.stride-th, have the same segments, `from.h_step` further on, and with
+// kJoins neighbouring ones share a run from the second one on.
 template <bool kJoins = false, class Visit>
 TAPWISE_INLINE void for_each_run(const Sides& s, const Block& block, const Region& from, Index channel_rows, bool merge,
                                  bool edges, const Scratch& c, const Visit& visit) {
   const Index phases = s.transposed ? s.w.stride : 1, step = s.transposed ? 1 : s.w.stride;
-  Piece pieces[3];
-  int count = 0;
-  Index known = 0, known_first = 0, known_last = 0;  // the taps that the pieces are for; none yet
-  const auto is_known = [&](Index rows) {
-    return rows == known && rows > 0 && c.rows[0].index == known_first && c.rows[rows - 1].index == known_last;
-  };
-  for (Index h = block.h0, joined = 1; h < block.h1; h += joined) {
-    const Index rows = row_taps(s, from, block.d, h, c), base = rows > 0 ? c.rows[0].in : 0;
-    const bool same = count > 0 && phases == 1 && is_known(rows);
-    Index row_step = 0;
-    joined = 1;
-    if (kJoins && same && count == 1 && !pieces[0].edge)
-      for (; h + joined < block.h1 && is_known(row_taps(s, from, block.d, h + joined, c)); ++joined)
-        row_step = (c.rows[0].in - base) / joined;
-    for (Index r = 0; r < rows; ++r) c.rows[r].in -= base;
-    for (Index phase = 0; phase < phases && block.w0 + phase < block.w1; ++phase) {
-      const Index w = block.w0 + phase, total = (block.w1 - w + phases - 1) / phases;
-      const auto visit_piece = [&](const Piece& p) {
-        visit(Run{from.data + base, step * from.w_step, p.begin, p.end - p.begin, p.pixels, p.edge, joined, row_step},
-              h, w + p.first * phases, phases);
-      };
-      if (same) {
-        for (int i = 0; i < count; ++i) visit_piece(pieces[i]);
-        continue;
-      }
-      const Index columns = column_taps(s.w, s.transposed, w, c.columns);
+  const Index row_phases = s.transposed ? s.h.stride : 1;
+  for (Index h0 = block.h0; h0 < least(block.h1, block.h0 + row_phases); ++h0)
+    for (Index w = block.w0; w < least(block.w1, block.w0 + phases); ++w) {
+      const Index columns = column_taps(s.w, s.transposed, w, c.columns), total = (block.w1 - w + phases - 1) / phases;
       const Columns whole = interior(s.w, c.columns, columns, step, total);
-      count = cut_row(s.w, whole, total, step, edges, pieces);
-      const auto fill = [&](Piece p, Segment* segments) {
-        p.begin = segments;
-        p.end = make_segments(s, from, channel_rows, c, rows, columns, p.first, p.pixels, step, merge, segments);
-        return p;
+      Piece pieces[3] = {};
+      int count = 0;
+      Index known = 0, known_first = 0, known_last = 0;  // the taps that the pieces are for; none yet
+      const auto is_known = [&](Index rows) {
+        return rows == known && rows > 0 && c.rows[0].index == known_first && c.rows[rows - 1].index == known_last;
       };
-      for (int i = 0; i < count; ++i) {
-        pieces[i] = fill(pieces[i], i == 0 ? c.segments : pieces[i - 1].end);
-        visit_piece(pieces[i]);
-      }
-      if (count > 0) continue;
-      for (Index j = 0, pixels; j < total; j += pixels) {
-        pixels = j == whole.first ? whole.last - whole.first : 1;
-        visit_piece(fill({j, pixels, nullptr, nullptr, false}, c.segments));
+      for (Index h = h0, joined = 1; h < block.h1; h += joined * row_phases) {
+        const Index rows = row_taps(s, from, block.d, h, c), base = rows > 0 ? c.rows[0].in : 0;
+        const bool same = count > 0 && is_known(rows);
+        Index row_step = 0;
+        joined = 1;
+        if (kJoins && row_phases == 1 && same && count == 1 && !pieces[0].edge)
+          for (; h + joined < block.h1 && is_known(row_taps(s, from, block.d, h + joined, c)); ++joined)
+            row_step = (c.rows[0].in - base) / joined;
+        const auto visit_piece = [&](const Piece& p) {
+          visit(Run{from.data + base, step * from.w_step, p.begin, p.end - p.begin, p.pixels, p.edge, joined, row_step},
+                h, w + p.first * phases, phases);
+        };
+        if (same) {
+          for (int i = 0; i < count; ++i) visit_piece(pieces[i]);
+          continue;
+        }
+        for (Index r = 0; r < rows; ++r) c.rows[r].in -= base;
+        const auto fill = [&](Piece p, Segment* segments) {
+          p.begin = segments;
+          p.end = make_segments(s, from, channel_rows, c, rows, columns, p.first, p.pixels, step, merge, segments);
+          return p;
+        };
+        count = cut_row(s.w, whole, total, step, edges, pieces);
+        for (int i = 0; i < count; ++i) {
+          pieces[i] = fill(pieces[i], i == 0 ? c.segments : pieces[i - 1].end);
+          visit_piece(pieces[i]);
+        }
+        for (Index j = 0, pixels; count == 0 && j < total; j += pixels) {
+          pixels = j == whole.first ? whole.last - whole.first : 1;
+          visit_piece(fill({j, pixels, nullptr, nullptr, false}, c.segments));
+        }
+        known = rows;
+        if (rows > 0) known_first = c.rows[0].index, known_last = c.rows[rows - 1].index;
       }
     }
-    if (rows > 0 && !same) known = rows, known_first = c.rows[0].index, known_last = c.rows[rows - 1].index;
-    if (rows == 0) count = 0;
-  }
 }
 
 }  // namespace

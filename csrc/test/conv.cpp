@@ -252,6 +252,32 @@ std::vector<Want> want_weights(const Problem& p, const std::vector<Sum>& sums, b
   return want;
 }
 
+// conv_grad_weight_bias of dy behind a ReLU: dw to the bit as of a dy that is masked before, db its sums.
+void check_masked(const std::string& what, const Problem& p, Choice choice, const Operands& a, Random& random) {
+  Array<float> y(a.dy.size()), dz(a.dy.size());
+  const bool last = p.s.layout == Layout::channels_last;
+  const Index plane = p.s.od * p.s.oh * p.s.ow;
+  std::vector<Sum> sums(static_cast<std::size_t>(p.s.co));
+  for (Index i = 0; i < a.dy.size(); ++i) {
+    y[i] = random.one_in(2) ? 0.0f : 1.0f;
+    dz[i] = y[i] > 0 ? a.dy[i] : 0;
+    sums[static_cast<std::size_t>(last ? i % p.s.co : i / plane % p.s.co)].add(dz[i]);
+  }
+  Array<float> alone(p.w_size), db(p.s.co), work(a.dy.size());
+  for (Index i = 0; i < p.w_size; ++i) alone[i] = NAN;
+  conv_grad_weight(p.s, choice, a.x.data(), dz.data(), alone.data() + p.w_first);
+  std::vector<Want> dw, want_db;
+  for (Index i = 0; i < p.w_size; ++i) dw.push_back({alone[i], 0});
+  for (const Sum& sum : sums) want_db.push_back({sum.value, sum.bound()});
+  const Prologue prologue = {Activation::relu, 0, y.data()};
+  check_call(what + "grad_weight behind a ReLU", dw, {}, [&](float* to) {
+    conv_grad_weight_bias(p.s, choice, prologue, a.x.data(), a.dy.data(), work.data(), to + p.w_first, db.data());
+  });
+  check_call(what + "its bias gradient", want_db, {}, [&](float* to) {
+    conv_grad_weight_bias(p.s, choice, prologue, a.x.data(), a.dy.data(), work.data(), alone.data() + p.w_first, to);
+  });
+}
+
 void check_geometry(const Options& options, const Geometry& g, Layout layout, Values values, Random& random) {
   const auto view = static_cast<View>(random.between(0, 3));
   const Problem p(g, layout, view);
@@ -283,6 +309,7 @@ void check_geometry(const Options& options, const Geometry& g, Layout layout, Va
                  [&](float* to) { conv_grad_input(p.s, {algorithm}, dy, w, e_in, to); });
       check_call(what + "grad_weight", dw, used(Pass::grad_weight),
                  [&](float* to) { conv_grad_weight(p.s, {algorithm}, x, dy, to + p.w_first); });
+      check_masked(what, p, {algorithm}, a, random);
     }
   });
 }

@@ -80,7 +80,19 @@ def conv_packed(
     alpha: float,
     residual: Array | None,
 ) -> None: ...
-def conv_grad_weight(geometry: Geometry, x: Array, dy: Array, dw: Array, algorithm: str, accuracy: str) -> None: ...
+def conv_grad_weight(
+    geometry: Geometry,
+    x: Array,
+    dy: Array,
+    dw: Array,
+    algorithm: str,
+    accuracy: str,
+    db: Array | None,
+    y: Array | None,
+    work: Array | None,
+    activation: str | None,
+    alpha: float,
+) -> None: ...
 def conv_bf16_grad_input(geometry: Geometry, dy: Array, w: Array, dx: Array, algorithm: str, accuracy: str) -> None: ...
 def conv_bf16_grad_weight(
     geometry: Geometry, x: Array, dy: Array, dw: Array, algorithm: str, accuracy: str

@@ -147,8 +147,21 @@ class Backend(Protocol):
         """w of bfloat16 or int8 for the forward pass, in memory of its own: has nbytes."""
 
     def conv_grad_weight(
-        self, x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str
-    ) -> None: ...
+        self,
+        x: Array,
+        dy: Array,
+        dw: Array,
+        g: ConvGeometry,
+        *,
+        algorithm: str,
+        accuracy: str,
+        db: Array | None = None,
+        y: Array | None = None,
+        work: Array | None = None,
+        activation: str | None = None,
+        alpha: float = 0.0,
+    ) -> None:
+        """With db: of dz = dy f'(y), whose sum it takes. work, of dy's shape, may be dy and be written over."""
 
     def conv_grad_bias(self, dy: Array, db: Array, channels_last: bool) -> None: ...
 

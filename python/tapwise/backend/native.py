@@ -103,8 +103,11 @@ def conv_bf16_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, al
     _core.conv_bf16_grad_weight(_conv(g), x, dy, dw, algorithm, accuracy)
 
 
-def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str) -> None:
-    _core.conv_grad_weight(_conv(g), x, dy, dw, algorithm, accuracy)
+def conv_grad_weight(
+    x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str, db: Array | None = None,
+    y: Array | None = None, work: Array | None = None, activation: str | None = None, alpha: float = 0.0,
+) -> None:  # fmt: skip
+    _core.conv_grad_weight(_conv(g), x, dy, dw, algorithm, accuracy, db, y, work, activation, alpha)
 
 
 def conv_grad_bias(dy: Array, db: Array, channels_last: bool) -> None:

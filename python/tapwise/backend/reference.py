@@ -66,8 +66,16 @@ def pack(w: Array, g: ConvGeometry, direction: str, algorithm: str) -> Array:
 
 
 @silent()
-def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str) -> None:
+def conv_grad_weight(
+    x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str, db: Array | None = None,
+    y: Array | None = None, work: Array | None = None, activation: str | None = None, alpha: float = 0.0,
+) -> None:  # fmt: skip
     plan(g, "grad_weight", algorithm, accuracy)
+    if activation is not None and y is not None and work is not None:
+        activation_grad(dy, y, None, work, activation, alpha)
+        dy = work
+    if db is not None:
+        conv_grad_bias(dy, db, g.channels_last)
     x_, dy_, dw_ = images(x, g), images(dy, g), weights(dw, g)
     for tap, xs, ys in taps(g):
         products = x_[xs].swapaxes(-1, -2) @ dy_[ys]

@@ -9,6 +9,7 @@ import numpy as np
 
 from .. import initializers, ops, regularizers
 from ..ops.geometry import frozen, integer, is_channels_last, per_axis
+from .activation import FUSED
 from .affine import Affine
 from .layer import Array, Shape, need_rank
 
@@ -22,6 +23,7 @@ class Conv(Affine):
 
     rank: ClassVar[int]
     adds_to_dx = True
+    joins_bias: ClassVar[bool] = True  # kernel and bias are those of one ops.conv
 
     def __init__(
         self,
@@ -73,11 +75,31 @@ class Conv(Affine):
         w, b = place.weights or (self.as_weights(self.kernel.value), b)
         return ops.conv(x, w, b, activation=activation, residual=place.residual, out=out, **self.geometry)
 
+    def backward(self, dy: Array) -> Array | None:
+        place = self.place
+        kind = None if place.masked else self.activation or place.activation
+        wanted = self.input_gradient or place.adds  # dy behind the activation, by others
+        plain = self.joins_bias and self.channels_last and self.compute_dtype == self.dtype
+        if wanted or kind not in FUSED or self.bias is None or not (self.trainable and plain):
+            return super().backward(dy)
+        x, _, y = self.saved
+        out, taken = self.dw_memory()
+        dw, self.bias.gradient = ops.conv_grad_weight_bias(
+            x, dy, self.as_weights(self.kernel.value).shape, y=y, activation=kind, out=taken,
+            out_bias=place.memory.get("dbias"), work=place.memory.get("dz"), **self.geometry,
+        )  # fmt: skip
+        self.kernel.gradient = dw.reshape(self.kernel.shape) if out is None else out
+        return None
+
+    def dw_memory(self) -> tuple[Array | None, Array | None]:
+        """Where the kernel's gradient lies, and the same as the operations take it."""
+        out = self.place.memory.get("dkernel") if self.channels_last else None
+        return out, None if out is None else self.as_weights(out)
+
     def linear_grad(self, x: Array, dz: Array) -> Array | None:
         w, place = self.as_weights(self.kernel.value), self.place
         if self.trainable:
-            out = place.memory.get("dkernel") if self.channels_last else None
-            taken = out if out is None or out.shape == w.shape else out.reshape(w.shape)
+            out, taken = self.dw_memory()
             dw = ops.conv_grad_weight(x, dz, w.shape, out=taken, **self.geometry)
             if not self.channels_last:
                 dw = np.ascontiguousarray(np.moveaxis(dw, (0, 1), (-1, -2)))

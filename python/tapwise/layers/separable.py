@@ -23,6 +23,7 @@ class SeparableConv(Conv):
     """
 
     in_bfloat16 = False
+    joins_bias = False
 
     depthwise: Parameter
     adds_to_dx = True

@@ -21,6 +21,7 @@ class ConvTranspose(Conv):
     """
 
     in_bfloat16 = False
+    joins_bias = False
 
     def __init__(
         self,

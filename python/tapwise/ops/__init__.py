@@ -1,7 +1,7 @@
 """The operations: each checks its arguments, allocates its result and calls the backend in use."""
 
 from .bf16 import cast
-from .conv import conv, conv_grad_bias, conv_grad_input, conv_grad_weight, conv_transpose
+from .conv import conv, conv_grad_bias, conv_grad_input, conv_grad_weight, conv_grad_weight_bias, conv_transpose
 from .low_precision import conv_int8
 from .nn import (
     activation,
@@ -58,6 +58,7 @@ __all__ = [
     "conv_grad_bias",
     "conv_grad_input",
     "conv_grad_weight",
+    "conv_grad_weight_bias",
     "conv_int8",
     "conv_transpose",
     "dense",

@@ -13,6 +13,7 @@ from .check import (
     Array,
     DType,
     activation_alpha,
+    elementwise,
     is_bfloat16,
     refuse_choice,
     shaped,
@@ -183,6 +184,61 @@ def conv_grad_weight(
     dw = empty(g.w_shape, x.dtype) if out is None else written(out, "out", g.w_shape, x.dtype, x=x, dy=dy)
     backend.conv_grad_weight(x, dy, dw, g, algorithm=algorithm, accuracy=accuracy)
     return dw
+
+
+def conv_grad_weight_bias(
+    x: Any,
+    dy: Any,
+    w_shape: Shape,
+    *,
+    y: Any = None,
+    activation: str | None = None,
+    alpha: float | None = None,
+    strides: Sizes = 1,
+    padding: Padding = "valid",
+    dilation: Sizes = 1,
+    groups: int | None = None,
+    data_format: str = "channels_last",
+    algorithm: str = "auto",
+    accuracy: str = "default",
+    out: Any = None,
+    out_bias: Any = None,
+    work: Any = None,
+) -> tuple[Array, Array]:
+    """dw and db of y = activation(conv(x, w) + b): of dz = activation_grad(dy, y, activation), made as dy is read.
+
+    For a convolution whose input gradient nobody wants: else activation_grad_bias makes the dz that it needs as well.
+    out takes dw, out_bias db. work is memory of dy's shape, or dy itself, that may be written over where all of dz is
+    needed at once. y (n, *o, co) is what "gelu" can't be found from; without an activation it may be None.
+    Raises TypeError on another dtype, ValueError on sizes that don't fit.
+    """
+    backend = current()
+    if algorithm not in ALGORITHMS or accuracy not in ACCURACIES:
+        refuse_choice(algorithm, accuracy)
+    x = source(x, "x", backend.dtypes)
+    g = conv_geometry(x.shape, w_shape, strides, padding, dilation, groups, data_format)
+    if winners:
+        algorithm = tuned(g, "grad_weight", algorithm, accuracy, backend)
+    dy = shaped(dy, "dy", g.y_shape, x.dtype)
+    kind, slope = activation_alpha(activation, alpha)
+    if kind == "gelu":
+        raise ValueError("activation must be one whose gradient is found from y, got 'gelu'")
+    y = None if kind is None else shaped(y, "y", g.y_shape, x.dtype)
+    inputs = {"x": x, "y": y}
+    work = elementwise(work, dy, name="work", **inputs)
+    if out is None:
+        dw = empty(g.w_shape, x.dtype)
+    else:
+        dw = written(out, "out", g.w_shape, x.dtype, dy=dy, work=work, **inputs)
+    shape = channels_of(g.y_shape, g.channels_last)
+    if out_bias is None:
+        db = np.empty(shape, x.dtype)
+    else:
+        db = written(out_bias, "out_bias", shape, x.dtype, dy=dy, work=work, out=dw, **inputs)
+    backend.conv_grad_weight(
+        x, dy, dw, g, algorithm=algorithm, accuracy=accuracy, db=db, y=y, work=work, activation=kind, alpha=slope
+    )
+    return dw, db
 
 
 def conv_grad_bias(dy: Any, *, data_format: str = "channels_last", out: Any = None) -> Array:

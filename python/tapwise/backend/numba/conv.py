@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import direct, grouped, im2col, rows
-from .activation import Epilogue
+from .activation import Epilogue, activation_grad
 from .compiled import Array
 from .elements import add, all_finite
+from .norm import conv_grad_bias
 from .plan import choose, weight_parts
 from .shape import Conv, conv_shape
 from .threads import grain, parallel_for
@@ -62,8 +63,16 @@ def pack(w: Array, g: ConvGeometry, direction: str, algorithm: str) -> Array:
     return w.copy()
 
 
-def conv_grad_weight(x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str) -> None:
+def conv_grad_weight(
+    x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str, db: Array | None = None,
+    y: Array | None = None, work: Array | None = None, activation: str | None = None, alpha: float = 0.0,
+) -> None:  # fmt: skip
     """dw from x and dy. With padding, a dy that isn't finite takes the direct kernels."""
+    if activation is not None and y is not None and work is not None:
+        activation_grad(dy, y, None, work, activation, alpha)
+        dy = work
+    if db is not None:
+        conv_grad_bias(dy, db, g.channels_last)
     c = conv_shape(g)
     algorithm = choose(c, "grad_weight", algorithm)
     if not x.size:
