@@ -251,10 +251,10 @@ def test_seeds_out_of_range_are_refused(seed):
     [
         (
             lambda: optimizers.get("adma"),
-            r"optimizer must be one of sgd, adam, adamw, rmsprop or an Optimizer, got 'adma'",
+            r"optimizer must be one of sgd, adam, .* or an Optimizer, got 'adma'",
         ),
-        (lambda: losses.get("hinge"), r"loss must be one of categorical_crossentropy, .* got 'hinge'"),
-        (lambda: metrics.get("auc", (3,), (3, 2)), r"metric must be one of accuracy, .* got 'auc'"),
+        (lambda: losses.get("hing"), r"loss must be one of categorical_crossentropy, .* got 'hing'"),
+        (lambda: metrics.get("auk", (3,), (3, 2)), r"metric must be one of accuracy, .* got 'auk'"),
         (lambda: initializers.get("orthogonal"), r"initializer must be one of zeros, .* got 'orthogonal'"),
         (lambda: initializers.VarianceScaling(0), r"scale must be > 0, got 0"),
         (lambda: initializers.VarianceScaling(mode="fan"), r"mode must be .* got 'fan'"),

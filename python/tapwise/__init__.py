@@ -1,6 +1,7 @@
 """Tapwise: a compiled convolution engine with a thin CNN training layer."""
 
 from . import backend as backend
+from . import callbacks as callbacks
 from . import data as data
 from . import datasets as datasets
 from . import initializers as initializers

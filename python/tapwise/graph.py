@@ -65,6 +65,7 @@ class Call:
         self.norm: BatchNormalization | None = None
         self.place = Place()
         self.saved: Any = None
+        self.y: Any = None  # for its layer's activity_regularizer
 
     def join(self, node: Node) -> None:
         self.layers.append(node.layer)
@@ -115,7 +116,7 @@ def calls(nodes: list[Node], outputs: Sequence[Symbolic], training: bool) -> lis
                 makers[0].place.masked, call.place.activation = True, "relu"
                 call.place.before = makers[0].place
         order[node.output] = made.index(call)
-        if readers.get(node.output) == 1 and node.output not in outputs:
+        if readers.get(node.output) == 1 and node.output not in outputs and not node.layer.activity_regularizer:
             by[node.output] = call
     return made
 
@@ -123,6 +124,8 @@ def calls(nodes: list[Node], outputs: Sequence[Symbolic], training: bool) -> lis
 def joined(call: Call, node: Node, order: dict[Symbolic, int], training: bool) -> bool:
     """Whether the node, a reader of what call makes and the only one, is now part of the call."""
     layer = node.layer
+    if layer.activity_regularizer:  # it costs what the layer alone gives
+        return False
     if kind := elementwise(layer):
         if call.place.activation or not call.layer.ends_in(kind):
             return False

@@ -12,12 +12,13 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from .arena import Arena
+from .arrays import listed
 from .graph import calls, ordered
 from .layers.layer import Array, Cast, Input, InputLayer, Layer, Parameter, Shape, assign, shape_text, snake_case
 from .layers.symbolic import Node, Symbolic, tensors
 from .schedule import Schedule
 from .summary import summary
-from .trainer import Trainer, listed
+from .trainer import Trainer
 
 PLANS = 8  # that a model keeps: batch sizes, of training and of prediction
 
@@ -136,6 +137,9 @@ class Model(Trainer):
     def run_logits(self) -> list[Array | None]:
         assert self._running is not None
         return self._running.logits
+
+    def run_penalty(self) -> float:
+        return 0.0 if self._running is None else self._running.penalty
 
     def run_back(self, gradients: list[tuple[Array | None, bool]]) -> list[Parameter]:
         if self._running is None or not self._running.training:

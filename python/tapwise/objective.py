@@ -26,10 +26,13 @@ class Goal:
     def is_used(self) -> bool:
         return self.loss is not None or bool(self.chosen)
 
-    def count(self, y: Array, output: Array, logits: Array | None, training: bool) -> tuple[float, Array | None, bool]:
+    def count(
+        self, y: Array, output: Array, logits: Array | None, training: bool, weights: Array | None = None
+    ) -> tuple[float, Array | None, bool]:
         """The loss times its weight, in training its gradient, and whether that belongs to the logits.
 
-        A cross-entropy takes the logits of a softmax at the end: its probabilities may have become 0.
+        weights (n,) are those of the examples. A cross-entropy takes the logits of a softmax at the end: its
+        probabilities may have become 0.
         """
         for metric in self.watched:
             metric.update_state(y, output)
@@ -43,8 +46,14 @@ class Goal:
             values, gradient = loss.values_and_gradient(y, read)
             if self.weight != 1:
                 gradient *= gradient.dtype.type(self.weight)
+            if weights is not None:
+                gradient *= weights.astype(gradient.dtype).reshape(-1, *(1,) * (gradient.ndim - 1))
         else:
             values = loss.values(y, read)
+        if weights is not None:
+            if values.size % len(output):
+                raise ValueError(f"sample_weight must be None for {loss.name}, which has no value for each example")
+            values = values.reshape(len(output), -1) * weights[:, None]
         value = float(np.mean(values, dtype=np.float64))
         self.mean.add(value, len(output))
         return self.weight * value, gradient, at_logits
@@ -91,16 +100,25 @@ class Objective:
                 metric.reset_state()
 
     def count(
-        self, y: Sequence[Array | None], outputs: Sequence[Array], logits: Sequence[Array | None], training: bool
+        self,
+        y: Sequence[Array | None],
+        outputs: Sequence[Array],
+        logits: Sequence[Array | None],
+        training: bool,
+        weights: Array | None = None,
+        penalty: float = 0.0,
     ) -> list[tuple[Array | None, bool]]:
-        """Add a batch; in training each output's gradient and whether it belongs to the logits."""
-        total = 0.0
+        """Add a batch; in training each output's gradient and whether it belongs to the logits.
+
+        weights (n,) are those of the examples, penalty what regularizers add.
+        """
+        total = penalty
         found: list[tuple[Array | None, bool]] = []
         for goal, target, output, before in zip(self.goals, y, outputs, logits, strict=True):
             if target is None:
                 found.append((None, False))
                 continue
-            value, gradient, at_logits = goal.count(target, output, before, training)
+            value, gradient, at_logits = goal.count(target, output, before, training, weights)
             total += value
             found.append((gradient, at_logits))
         self.mean.add(total, len(outputs[0]))

@@ -19,13 +19,14 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from . import ops
+from .arrays import numbers
 from .layers import Activation, BatchNormalization, Dense, Dropout, Flatten, ReLU
 from .layers.affine import Affine
 from .layers.conv import Conv, DepthwiseConv
 from .layers.layer import Array, Layer, Parameter, Shape
 from .layers.pool import MaxPooling
 from .model import Sequential
-from .trainer import Trainer, numbers
+from .trainer import Trainer
 
 BATCH = 64  # examples at a time while ranges are read
 

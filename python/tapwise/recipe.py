@@ -5,13 +5,12 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from . import layers, optimizers
 from .data import Dataset
 from .layers import Parameter
 from .model import Sequential
-from .trainer import Callback
 
 LARGEST_MAP = 32
 
@@ -73,7 +72,7 @@ def train(
     batch_size: int = 128,
     learning_rate: float = 2e-3,
     verbose: int | str = "auto",
-    callbacks: Sequence[Callback] = (),
+    callbacks: Sequence[Any] = (),
 ) -> Trained:
     """Adam on the cross-entropy; callbacks are fit's."""
     steps = epochs * -(-len(dataset.x_train) // batch_size)

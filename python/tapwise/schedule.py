@@ -53,7 +53,8 @@ class Step:
 
     @property
     def reads(self) -> str:
-        return "xy" if self.needs is None else self.needs.reads
+        reads = "xy" if self.needs is None else self.needs.reads
+        return f"{reads}y" if self.call.layer.activity_regularizer and "y" not in reads else reads
 
 
 class Schedule:
@@ -78,6 +79,7 @@ class Schedule:
             self.readers[tensor] = self.readers.get(tensor, 0) + 1
         self.steps = [self._forward_step(call, moment) for moment, call in enumerate(calls)]
         self.logits: list[Array | None] = []  # of each output of the last forward
+        self.penalty = 0.0  # what the layers' activity_regularizers cost in it
         self.weights: list[Parameter] = []  # those that backward finds gradients of
         for tensor in outputs:
             self.values[tensor].touch(self.loss_moment)
@@ -236,13 +238,17 @@ class Schedule:
         self.tensors = tensors = dict(zip(self.inputs, arrays, strict=True))
         logits: dict[Symbolic, Array | None] = {}
         now = state()
+        self.penalty = 0.0
         for step in self.steps:
             call = step.call
             layer = call.layer
             given = [tensors[tensor] for tensor in step.tensors]
             tensors[call.output] = step.ahead.run(now, given, partial(self._run_forward, call, given))
             if call.output in self.outputs and self.readers[call.output] == 1:
-                logits[call.output] = layer.logits()
+                logits[call.output] = None if layer.activity_regularizer else layer.logits()
+            if regularizer := layer.activity_regularizer:
+                call.y = tensors[call.output]
+                self.penalty += regularizer(call.y) / self.batch
             if self.training:
                 call.saved = layer.saved
             else:
@@ -293,6 +299,8 @@ class Schedule:
         dy = gradients.pop(call.output)
         if dy is None:
             raise ValueError(f"{call.layer.name} got no gradient from the layer behind it")
+        if regularizer := call.layer.activity_regularizer:
+            dy = dy + regularizer.gradient(call.y) * dy.dtype.type(1 / self.batch)
         at.plus = gradients.pop(call.inputs[0]) if step.plus else None
         given = [at_logits, dy, at.plus, tensors[call.output], *(tensors[tensor] for tensor in step.tensors)]
         dx = step.back.run(now, given, partial(self._run_backward, step, dy, at_logits))

@@ -5,44 +5,26 @@ from __future__ import annotations
 import math
 import time
 import warnings
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager, closing, nullcontext
-from typing import Any, Protocol, TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
-from numpy.typing import ArrayLike, NDArray
+from numpy.typing import ArrayLike
 
 from . import optimizers
+from .arrays import Array, by_name, checked_weights, is_stream, listed, rows_of, slices
+from .callbacks.callback import Calls
 from .console import Progress
 from .data import Batches, Stream
+from .history import History
 from .layers.layer import Parameter, Shape, float32s
 from .objective import Objective
 from .random import next_seed
 
-Array = NDArray[Any]
 Examples: TypeAlias = tuple[list[Array], list[Any]]  # an array for each input and output
+Held: TypeAlias = tuple[list[Array], list[Any], Array | None]  # with the weights of the examples
 Scores: TypeAlias = Any  # float, list[float] or dict[str, float]: metrics and return_dict decide
-
-
-class History:
-    """What fit saw: history["loss"][i] belongs to epoch[i], counted from 0; val_* stand for the validation data."""
-
-    def __init__(self, **params: Any) -> None:
-        self.params = params
-        self.epoch: list[int] = []
-        self.history: dict[str, list[float]] = {}
-
-    def add(self, epoch: int, logs: dict[str, float]) -> None:
-        self.epoch.append(epoch)
-        for name, value in logs.items():
-            self.history.setdefault(name, []).append(value)
-
-
-class Callback(Protocol):
-    """What fit tells how it gets on."""
-
-    def on_epoch_end(self, epoch: int, logs: dict[str, float]) -> None:
-        """epoch counts from 0; logs are the epoch's entries in History."""
 
 
 class Trainer:
@@ -57,7 +39,12 @@ class Trainer:
     loss: Any
     objective: Objective
     compiled = False
+    batches: Batches | Stream  # of the last fit
+    _classes: dict[int, float] | None = None
+    _regularized: Sequence[Parameter] = ()
     history: History | None = None
+    stop_training = False  # a callback sets it: fit ends after this batch or epoch
+    first_epoch = 0  # of this fit; a callback's on_train_begin may set it
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -96,6 +83,10 @@ class Trainer:
         """What the softmax at each output's end read in the last run; None without one."""
         raise NotImplementedError
 
+    def run_penalty(self) -> float:
+        """What the layers' activity_regularizers cost in the last run."""
+        return 0.0
+
     def run_back(self, gradients: list[tuple[Array | None, bool]]) -> list[Parameter]:
         """Set all gradients, from each output's and whether it is that of its logits; the weights that got one."""
         raise NotImplementedError
@@ -124,11 +115,12 @@ class Trainer:
         batch_size: int = 32,
         epochs: int = 1,
         verbose: int | str = "auto",
-        callbacks: Sequence[Callback] = (),
-        *,
+        callbacks: Sequence[Any] | None = (),
         validation_split: float = 0.0,
-        validation_data: tuple[Any, Any] | None = None,
+        validation_data: tuple[Any, ...] | None = None,
         shuffle: bool = True,
+        class_weight: Mapping[int, float] | None = None,
+        sample_weight: ArrayLike | None = None,
         initial_epoch: int = 0,
         steps_per_epoch: int | None = None,
     ) -> History:
@@ -136,28 +128,39 @@ class Trainer:
 
         x may also be a generator of batches (x, y), with steps_per_epoch, or an object that gives them by __getitem__
         and has __len__, as Keras' PyDataset: see data.Stream.
-        validation_split holds back the last part of x and y, before they are shuffled. Interrupted, the model keeps
-        the steps done and `model.history` the epochs done.
+        validation_split holds back the last part of x and y, before they are shuffled; validation_data is (x, y) or
+        (x, y, sample_weight). The loss of an example counts sample_weight (n,) times, or class_weight[its class]
+        times, 1 where that is missing. A loss of NaN ends it, with a warning that tells the epoch and the step.
+        Interrupted, the model keeps the steps done and `model.history` the epochs done.
         """
         if is_stream(x):
             x = Stream(x, steps_per_epoch)
-        batches, held = self._training_data(x, y, batch_size, shuffle, validation_split, validation_data)
-        self.history = history = History(verbose=verbose, epochs=epochs, steps=len(batches))
+        self._classes = None if class_weight is None else dict(class_weight)
+        weights = self._example_weights(x, sample_weight)
+        batches, held = self._training_data(x, y, batch_size, shuffle, validation_split, validation_data, weights)
+        params = {"verbose": verbose, "epochs": epochs, "steps": len(batches)}
+        tell = Calls(list(callbacks or ()), self, params)
+        self.history = history = History(**params)
+        self.batches, self.stop_training, self.first_epoch = batches, False, initial_epoch
+        tell("on_train_begin", {})
         with Progress(len(batches), epochs=epochs, verbose=verbose) as progress:
-            for epoch in range(initial_epoch, epochs):
+            for epoch in range(self.first_epoch, epochs):
                 progress.start(epoch)
+                tell("on_epoch_begin", epoch, {})
                 start = time.perf_counter()
-                self._train(batches, epoch, history, progress)
+                self._train(batches, epoch, progress, tell, weights is not None)
                 images_per_second = batches.items / (time.perf_counter() - start)
                 logs = self._logs()
                 if held is not None:
                     self._test(*held, batch_size)
                     logs |= {f"val_{name}": value for name, value in self._logs().items()}
-                history.add(epoch, logs)
                 progress.finish(logs, f"{images_per_second:,.0f} images/s")
-                for callback in callbacks:
-                    callback.on_epoch_end(epoch, logs)
+                tell("on_epoch_end", epoch, logs)
+                history.add(epoch, logs)
+                if self.stop_training:
+                    break
         self.optimizer.finalize()
+        tell("on_train_end", {})
         return history
 
     def evaluate(
@@ -166,13 +169,18 @@ class Trainer:
         y: Any,
         batch_size: int = 32,
         verbose: int | str = "auto",
+        sample_weight: ArrayLike | None = None,
         *,
         return_dict: bool = False,
     ) -> Scores:
-        """The loss of x (n, ...) and y (n, ...), or [loss, *metrics] where there are metrics, or all by name."""
+        """The loss of x (n, ...) and y (n, ...), or [loss, *metrics] where there are metrics, or all by name.
+
+        The loss of an example counts sample_weight (n,) times.
+        """
         xs, ys = self._data(x, y, "evaluate")
+        weights = checked_weights(sample_weight, len(xs[0]))
         with Progress(len(slices(xs[0], batch_size)), epochs=None, verbose=verbose) as progress:
-            self._test(xs, ys, batch_size, progress)
+            self._test(xs, ys, weights, batch_size, progress)
             progress.finish(self._logs())
         return self._scores(return_dict)
 
@@ -189,11 +197,21 @@ class Trainer:
             progress.finish({})
         return y[0] if len(y) == 1 else y
 
-    def train_on_batch(self, x: Any, y: Any, *, return_dict: bool = False) -> Scores:
-        """One step; the loss and the metrics are this batch's, before the step."""
+    def train_on_batch(
+        self,
+        x: Any,
+        y: Any,
+        sample_weight: ArrayLike | None = None,
+        class_weight: Mapping[int, float] | None = None,
+        *,
+        return_dict: bool = False,
+    ) -> Scores:
+        """One step; the loss and the metrics are this batch's, before the step. The weights are fit's."""
         xs, ys = self._data(x, y, "train_on_batch")
-        self.objective.reset(ys, self.result_shapes)
-        self._step(self._batch(xs), ys)
+        self._classes = None if class_weight is None else dict(class_weight)
+        weights = self._example_weights(xs[0], sample_weight)
+        self._reset(ys)
+        self._step(self._batch(xs), ys, weights)
         return self._scores(return_dict)
 
     def test_on_batch(self, x: Any, y: Any, *, return_dict: bool = False) -> Scores:
@@ -212,10 +230,11 @@ class Trainer:
         batch_size: int,
         shuffle: bool,
         validation_split: float,
-        validation_data: tuple[Any, Any] | None,
-    ) -> tuple[Batches | Stream, Examples | None]:
-        """The batches to train on, and the examples to validate with."""
-        held = None
+        validation_data: tuple[Any, ...] | None,
+        weights: Array | None,
+    ) -> tuple[Batches | Stream, Held | None]:
+        """The batches to train on, whose y ends with the weights if there are any, and what to validate with."""
+        held: Held | None = None
         batches: Batches | Stream
         if isinstance(x, (Batches, Stream)):
             if y is not None or validation_split:
@@ -230,14 +249,18 @@ class Trainer:
                     raise ValueError(
                         f"validation_split must leave examples on both sides, got {validation_split} of {len(xs[0])}"
                     )
-                held = rows_of(xs, slice(at, None)), rows_of(ys, slice(at, None))
+                behind = slice(at, None)
+                held = rows_of(xs, behind), rows_of(ys, behind), rows_of([weights], behind)[0]
                 xs, ys = rows_of(xs, slice(at)), rows_of(ys, slice(at))
+                weights = None if weights is None else weights[:at]
+            ys = ys if weights is None else [*ys, weights]
             batches = Batches(xs, ys, batch_size=batch_size, shuffle=shuffle, seed=next_seed(), dtype=self.dtype)
         if not self.objective.trained:
             raise ValueError("compile must give a loss before fit, got None")
         if validation_data is not None:
             try:
-                held = self._data(*validation_data, "fit")
+                xs, ys = self._data(validation_data[0], validation_data[1], "fit")
+                held = xs, ys, checked_weights(validation_data[2] if len(validation_data) > 2 else None, len(xs[0]))
             except ValueError as error:
                 raise ValueError(f"validation_data: {error}") from error
         return batches, held
@@ -265,33 +288,78 @@ class Trainer:
     def _batch(self, xs: list[Array], rows: slice | None = None) -> list[Array]:
         return [np.ascontiguousarray(x if rows is None else x[rows], self.dtype) for x in xs]
 
-    def _train(self, batches: Batches | Stream, epoch: int, history: History, progress: Progress) -> None:
-        """One epoch; tells of the first step of all that gives a loss of NaN."""
-        self.objective.reset(listed(batches.y), self.result_shapes)
-        told = any(map(math.isnan, history.history.get("loss", ())))
+    def _example_weights(self, x: Any, sample_weight: ArrayLike | None) -> Array | None:
+        if sample_weight is None:
+            return None
+        if self._classes is not None:
+            raise ValueError("one of class_weight and sample_weight may be given, got both")
+        if isinstance(x, (Batches, Stream)):
+            raise ValueError("sample_weight must be left out with batches, which hold x and y")
+        return checked_weights(sample_weight, len(by_name(x, self.input_names, "x")[0]))
+
+    def _class_weights(self, ys: list[Array | None]) -> Array | None:
+        """class_weight for each example of a batch, by class numbers or the largest of a row."""
+        if self._classes is None:
+            return None
+        y = ys[0]
+        if len(ys) != 1 or y is None or y.ndim > 2:
+            raise ValueError("class_weight must be None for several outputs or y of more than 2 dimensions")
+        classes = y.argmax(-1) if y.ndim == 2 and y.shape[1] > 1 else y.reshape(-1)
+        return np.array([self._classes.get(int(c), 1.0) for c in classes])
+
+    def _reset(self, ys: list[Array | None]) -> None:
+        self.objective.reset(ys, self.result_shapes)
+        self._regularized = [weight for weight in self.trainable_weights if weight.regularizer]
+
+    def _train(self, batches: Batches | Stream, epoch: int, progress: Progress, tell: Calls, weighted: bool) -> None:
+        """One epoch; a loss of NaN ends it."""
+        self._reset(listed(batches.y)[: -1 if weighted else None])
         with closing(batches.epoch(epoch)) as drawn:
             for step, (x, y) in enumerate(drawn, 1):
                 if isinstance(batches, Stream):
                     x, y = self._data(x, y, "fit")
                     x = self._batch(x)
-                self._step(listed(x), listed(y))
-                if math.isnan(self.objective.mean.total) and not told:
-                    told = True
-                    message = f"the loss is NaN from epoch {epoch + 1}, step {step} on"
+                ys = listed(y)
+                tell("on_train_batch_begin", step - 1, {})
+                self._step(listed(x), *((ys[:-1], ys[-1]) if weighted else (ys, self._class_weights(ys))))
+                logs = self._logs()
+                progress.step(step, logs)
+                tell("on_train_batch_end", step - 1, logs)
+                if math.isnan(self.objective.mean.total):
+                    message = f"the loss is NaN from epoch {epoch + 1}, step {step} on: training stops"
                     warnings.warn(message, RuntimeWarning, stacklevel=3)
-                progress.step(step, self._logs())
+                    self.stop_training = True
+                if self.stop_training:
+                    break
 
-    def _step(self, xs: list[Array], ys: list[Array | None]) -> None:
+    def _step(self, xs: list[Array], ys: list[Array | None], weights: Array | None = None) -> None:
         outputs = float32s(self.run(xs, training=True))
-        gradients = self.objective.count(ys, outputs, float32s(self.run_logits()), training=True)
-        self.optimizer.apply(self.run_back(gradients))
+        given = self.objective.count(ys, outputs, float32s(self.run_logits()), True, weights, self._penalty())
+        trained = self.run_back(given)
+        for weight in self._regularized:
+            if weight.regularizer and weight.gradient is not None:
+                weight.gradient += weight.regularizer.gradient(weight.value)
+        self.optimizer.apply(trained)
 
-    def _test(self, xs: list[Array], ys: list[Array | None], batch_size: int, progress: Progress | None = None) -> None:
-        self.objective.reset(ys, self.result_shapes)
+    def _penalty(self) -> float:
+        """What regularizers add to the loss."""
+        costs = (weight.regularizer(weight.value) for weight in self._regularized if weight.regularizer)
+        return sum(costs, self.run_penalty())
+
+    def _test(
+        self,
+        xs: list[Array],
+        ys: list[Array | None],
+        weights: Array | None,
+        batch_size: int,
+        progress: Progress | None = None,
+    ) -> None:
+        self._reset(ys)
         with self.prepared():
             for step, rows in enumerate(slices(xs[0], batch_size), 1):
-                outputs = float32s(self.run(self._batch(xs, rows)))
-                self.objective.count(rows_of(ys, rows), outputs, float32s(self.run_logits()), training=False)
+                outputs, logits = float32s(self.run(self._batch(xs, rows))), float32s(self.run_logits())
+                part = None if weights is None else weights[rows]
+                self.objective.count(rows_of(ys, rows), outputs, logits, False, part, self._penalty())
                 if progress:
                     progress.step(step, self._logs())
 
@@ -303,55 +371,3 @@ class Trainer:
         if return_dict:
             return logs
         return list(logs.values()) if len(logs) > 1 else logs["loss"]
-
-
-def is_stream(x: Any) -> bool:
-    """Whether x gives batches one after the other and is no data.Batches, data.Stream or array."""
-    known = isinstance(x, (Batches, Stream, list, tuple, dict)) or hasattr(x, "__array__")
-    return not known and (hasattr(x, "__next__") or hasattr(x, "__getitem__"))
-
-
-def numbers(x: ArrayLike | None, name: str) -> Array:
-    """x as an array of whole or real numbers, itself if it is one. Raises TypeError on anything else."""
-    x = np.asarray(x)
-    if x.dtype.kind not in "biuf" or not x.ndim:
-        raise TypeError(f"{name} must be an array of numbers, one example a row, got {x.dtype} of shape {x.shape}")
-    return x
-
-
-def slices(x: Array, batch_size: int) -> list[slice]:
-    """The rows of each batch, in order."""
-    if batch_size < 1:
-        raise ValueError(f"batch_size must be >= 1, got {batch_size}")
-    return [slice(start, start + batch_size) for start in range(0, len(x), batch_size)]
-
-
-def by_name(given: Any, names: list[str], what: str, used: Sequence[bool] | None = None) -> list[Any]:
-    """An array for each name: of a dict, a list, or the only one; None for what isn't used and is missing or None."""
-    used = used or [True] * len(names)
-    if isinstance(given, dict):
-        needed = [name for name, use in zip(names, used, strict=True) if use]
-        if set(given) - set(names) or set(needed) - set(given):
-            raise ValueError(
-                f"{what} must hold arrays for {', '.join(needed)}, got {', '.join(map(str, given)) or 'none'}"
-            )
-        parts = [given.get(name) for name in names]
-    elif len(names) == 1 and not (isinstance(given, list) and len(given) == 1 and isinstance(given[0], np.ndarray)):
-        parts = [given]
-    elif isinstance(given, (list, tuple)) and len(given) == len(names):
-        parts = list(given)
-    else:
-        got = f"{len(given)} of them" if isinstance(given, (list, tuple)) else type(given).__name__
-        raise ValueError(f"{what} must be a list of {len(names)} arrays, for {', '.join(names)}, got {got}")
-    return [
-        None if part is None and not use else numbers(part, what if len(names) == 1 else f"{what}, {name},")
-        for part, use, name in zip(parts, used, names, strict=True)
-    ]
-
-
-def listed(parts: Any) -> list[Any]:
-    return parts if isinstance(parts, list) else [parts]
-
-
-def rows_of(arrays: Sequence[Array | None], rows: slice) -> list[Any]:
-    return [None if array is None else array[rows] for array in arrays]

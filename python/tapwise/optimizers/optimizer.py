@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 
-from .layers.layer import Parameter
-from .ops.training import Updates, adam_rate, square_sums
+from ..configured import Configured
+from ..layers.layer import Parameter
+from ..ops.training import Updates, square_sums
+from .schedules import LearningRateSchedule, get
 
 Array = NDArray[Any]
+Rate: TypeAlias = float | LearningRateSchedule | Mapping[str, Any]
 
 
-class Optimizer:
-    """apply(parameters) moves each one's value by its gradient; learning_rate may be changed between steps.
+class Optimizer(Configured):
+    """apply(parameters) moves each one's value by its gradient.
+
+    learning_rate is a number, which may be changed between steps, or one of `schedules`, by the number of steps done.
 
     Of each gradient first, one of: clipnorm (g *= clipnorm / max(|g|, clipnorm), for each parameter), global_clipnorm
     (the same by the norm of all together), clipvalue (g clamped to +-clipvalue). weight_decay: w *= 1 - learning_rate *
@@ -29,7 +34,7 @@ class Optimizer:
 
     def __init__(
         self,
-        learning_rate: float,
+        learning_rate: Rate,
         weight_decay: float | None = None,
         clipnorm: float | None = None,
         clipvalue: float | None = None,
@@ -38,8 +43,6 @@ class Optimizer:
         ema_momentum: float = 0.99,
         ema_overwrite_frequency: int | None = None,
     ) -> None:
-        if not learning_rate >= 0:
-            raise ValueError(f"learning_rate must be >= 0, got {learning_rate}")
         clips = {"clipnorm": clipnorm, "clipvalue": clipvalue, "global_clipnorm": global_clipnorm}
         given = {name: value for name, value in clips.items() if value is not None}
         if len(given) > 1:
@@ -52,20 +55,36 @@ class Optimizer:
         check_share("ema_momentum", ema_momentum, closed=True)
         if ema_overwrite_frequency is not None and not (use_ema and ema_overwrite_frequency >= 1):
             raise ValueError(f"ema_overwrite_frequency must be >= 1 and go with use_ema, got {ema_overwrite_frequency}")
-        self.learning_rate, self.weight_decay = float(learning_rate), weight_decay
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
         self.clipnorm, self.clipvalue, self.global_clipnorm = clipnorm, clipvalue, global_clipnorm
         self.use_ema, self.ema_momentum, self.ema_overwrite_frequency = use_ema, ema_momentum, ema_overwrite_frequency
         self.iterations = 0
+        self.rate = 0.0  # of the step that is being made
         self.state: dict[Parameter, dict[str, Array]] = {}
         self.updates: Updates | None = None
 
+    @property
+    def learning_rate(self) -> float:
+        """That of the next step."""
+        return self.schedule(self.iterations) if self.schedule else self._rate
+
+    @learning_rate.setter
+    def learning_rate(self, rate: Rate) -> None:
+        self.schedule = get(rate)
+        if self.schedule is None:
+            if not isinstance(rate, (int, float)) or not rate >= 0:
+                raise ValueError(f"learning_rate must be >= 0, got {rate}")
+            self._rate = float(rate)
+
     def apply(self, parameters: Iterable[Parameter]) -> None:
         updates = self._prepared(list(parameters))
+        self.rate = self.learning_rate
         self.iterations += 1
         first, frequency = self.iterations == 1, self.ema_overwrite_frequency
         updates.run(
             scales=self._scales(updates.dw),
-            keep=1 - self.learning_rate * (self.weight_decay or 0),
+            keep=1 - self.rate * (self.weight_decay or 0),
             clip=math.inf if self.clipvalue is None else self.clipvalue,
             average_rate=1 if first else 1 - self.ema_momentum,
             **self.settings(),
@@ -121,108 +140,3 @@ def same(a: Any, b: Any) -> bool:
 def check_share(name: str, value: float, closed: bool = False) -> None:
     if not (0 <= value < 1 or (closed and value == 1)):
         raise ValueError(f"{name} must be in [0, 1{']' if closed else ')'}, got {value}")
-
-
-class SGD(Optimizer):
-    """w += v, with v = momentum * v - learning_rate * dw; with nesterov w += momentum * v - learning_rate * dw."""
-
-    rule = "sgd"
-
-    def __init__(self, learning_rate: float = 0.01, momentum: float = 0.0, nesterov: bool = False, **step: Any) -> None:
-        super().__init__(learning_rate, **step)
-        check_share("momentum", momentum, closed=True)
-        self.momentum, self.nesterov = momentum, nesterov
-
-    def needs(self) -> tuple[str, ...]:
-        return ("m",) if self.momentum else ()
-
-    def settings(self) -> dict[str, Any]:
-        return {"rate": self.learning_rate, "momentum": self.momentum, "nesterov": self.nesterov}
-
-
-class Adam(Optimizer):
-    """w -= a * m / (sqrt(v) + epsilon), with step t counted from 1 and
-
-    m += (1 - beta_1) * (dw - m), v += (1 - beta_2) * (dw**2 - v),
-    a = learning_rate * sqrt(1 - beta_2**t) / (1 - beta_1**t).
-
-    Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2015.
-    """
-
-    rule = "adam"
-
-    def __init__(
-        self,
-        learning_rate: float = 0.001,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        **step: Any,
-    ) -> None:
-        super().__init__(learning_rate, **step)
-        check_share("beta_1", beta_1)
-        check_share("beta_2", beta_2)
-        self.beta_1, self.beta_2, self.epsilon = beta_1, beta_2, epsilon
-
-    def needs(self) -> tuple[str, ...]:
-        return "m", "v"
-
-    def settings(self) -> dict[str, Any]:
-        rate = adam_rate(self.learning_rate, self.beta_1, self.beta_2, self.iterations)
-        return {"rate": rate, "rate_1": 1 - self.beta_1, "rate_2": 1 - self.beta_2, "epsilon": self.epsilon}
-
-
-class AdamW(Adam):
-    """Adam with weight_decay. Loshchilov & Hutter, "Decoupled Weight Decay Regularization", 2019."""
-
-    def __init__(
-        self,
-        learning_rate: float = 0.001,
-        weight_decay: float = 0.004,
-        beta_1: float = 0.9,
-        beta_2: float = 0.999,
-        epsilon: float = 1e-7,
-        **step: Any,
-    ) -> None:
-        super().__init__(learning_rate, beta_1, beta_2, epsilon, weight_decay=weight_decay, **step)
-
-
-class RMSprop(Optimizer):
-    """w -= m, with v = rho * v + (1 - rho) * dw**2, m = momentum * m + learning_rate * dw / sqrt(v + epsilon).
-
-    Hinton, "Neural Networks for Machine Learning", lecture 6e, 2012.
-    """
-
-    rule = "rmsprop"
-
-    def __init__(
-        self,
-        learning_rate: float = 0.001,
-        rho: float = 0.9,
-        momentum: float = 0.0,
-        epsilon: float = 1e-7,
-        **step: Any,
-    ) -> None:
-        super().__init__(learning_rate, **step)
-        check_share("rho", rho)
-        check_share("momentum", momentum, closed=True)
-        self.rho, self.momentum, self.epsilon = rho, momentum, epsilon
-
-    def needs(self) -> tuple[str, ...]:
-        return ("m", "v") if self.momentum else ("v",)
-
-    def settings(self) -> dict[str, Any]:
-        rates = {"rate": self.learning_rate, "rate_2": 1 - self.rho}
-        return {**rates, "momentum": self.momentum, "epsilon": self.epsilon}
-
-
-NAMES: dict[str, type[SGD | Adam | AdamW | RMSprop]] = {"sgd": SGD, "adam": Adam, "adamw": AdamW, "rmsprop": RMSprop}
-
-
-def get(identifier: str | Optimizer) -> Optimizer:
-    """An optimizer by name, in any case as in Keras, or as it is. Raises ValueError on an unknown name."""
-    if isinstance(identifier, Optimizer):
-        return identifier
-    if identifier.lower() not in NAMES:
-        raise ValueError(f"optimizer must be one of {', '.join(NAMES)} or an Optimizer, got {identifier!r}")
-    return NAMES[identifier.lower()]()

@@ -1,0 +1,17 @@
+"""What fit tells how it gets on, by Keras' names."""
+
+from .callback import Callback
+from .files import CSVLogger, ModelCheckpoint, TensorBoard
+from .rates import EarlyStopping, LambdaCallback, LearningRateScheduler, ReduceLROnPlateau, TerminateOnNaN
+
+__all__ = [
+    "CSVLogger",
+    "Callback",
+    "EarlyStopping",
+    "LambdaCallback",
+    "LearningRateScheduler",
+    "ModelCheckpoint",
+    "ReduceLROnPlateau",
+    "TensorBoard",
+    "TerminateOnNaN",
+]
