@@ -1,4 +1,4 @@
-"""Whole training steps of Tapwise beside PyTorch and TensorFlow: a process each, taking turns, the others asleep.
+"""Whole training steps of Tapwise beside PyTorch, TensorFlow and JAX: a process each, taking turns, the others asleep.
 
 python benchmarks/train_peers.py [-k ResNet-20] [--threads 1] [--rounds 3] [--json FILE]
     --python torch=/path/to/python --python keras=/path/to/python        what runs where: benchmarks/README.md
@@ -29,6 +29,8 @@ ENGINES = {
     "torch + jemalloc": ("torch", {"channels_last": False}, KEPT_PAGES),
     "torch_cl + jemalloc": ("torch", {"channels_last": True}, KEPT_PAGES),
     "TensorFlow": ("keras", {"xla": False}, QUIET),
+    "torch_cl compiled": ("torch", {"channels_last": True, "compiled": True}, KEPT_PAGES),
+    "JAX": ("jax", {}, {"JAX_PLATFORMS": "cpu"}),
     "TensorFlow XLA": ("keras", {"xla": True}, QUIET),
 }
 HEAD = f"{'':<20} {'ms':>9} {'images/s':>9} {'ratio':>7} {'peak MB':>9} {'beyond import':>14} {'first s':>8}"
@@ -48,9 +50,9 @@ def main(arguments=None):
 def parse(arguments):
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("-k", action="append", metavar="WORD", help="networks whose name contains it; may be repeated")
-    parser.add_argument("--engines", default=",".join(list(ENGINES)[:-1]), help="columns, separated by commas")
+    parser.add_argument("--engines", default=",".join(list(ENGINES)[:6]), help="columns, separated by commas")
     parser.add_argument("--python", action="append", default=[], metavar="MODULE=PATH",
-                        help="the interpreter that has torch or keras")  # fmt: skip
+                        help="the interpreter that has torch, jax or keras")  # fmt: skip
     parser.add_argument("--threads", type=int, default=tapwise.threads.get())
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0, help="of steps in a round")

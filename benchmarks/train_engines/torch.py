@@ -1,4 +1,4 @@
-"""PyTorch, contiguous or channels_last, with its fused optimizers."""
+"""PyTorch, contiguous or channels_last, eager or compiled by inductor, with its fused optimizers."""
 
 import torch
 from torch.nn.functional import cross_entropy
@@ -6,14 +6,14 @@ from torch.nn.functional import cross_entropy
 from networks import TASKS
 from torch_networks import NETWORKS
 
-CHANNELS_LAST = False
+CHANNELS_LAST = COMPILED = False
 
 
 def start(settings):
-    global CHANNELS_LAST
+    global CHANNELS_LAST, COMPILED
     torch.set_num_threads(settings["threads"])
     torch.manual_seed(0)
-    CHANNELS_LAST = settings["channels_last"]
+    CHANNELS_LAST, COMPILED = settings["channels_last"], settings.get("compiled", False)
     return {"version": torch.__version__}
 
 
@@ -27,9 +27,11 @@ def step(name, x, y):
     else:
         optimizer = torch.optim.SGD(model.parameters(), 0.01, momentum=0.9, fused=True)
 
+    forward = torch.compile(model) if COMPILED else model
+
     def run():
         optimizer.zero_grad()
-        loss = cross_entropy(model(images), labels)
+        loss = cross_entropy(forward(images), labels)
         loss.backward()
         optimizer.step()
         return loss.item()
