@@ -1,8 +1,8 @@
 // low_precision.h — convolutions of bfloat16 and int8: like ops.h, they cut the work, own the scratch and use all
 // threads.
 //
-// Forward by the direct method, gradients of bfloat16 by float32's. Sizes and pointers are trusted; the binding checks
-// them. Throws std::bad_alloc.
+// Forward by the direct method, of bfloat16 also by the kernels of float32, as its gradients. Sizes and pointers are
+// trusted; the binding checks them. Throws std::bad_alloc.
 #pragma once
 
 #include "isa.h"
@@ -30,8 +30,11 @@ struct PackedWords {
 
 // Throw std::invalid_argument where the weights don't fit the convolution or the ISA in use.
 void conv_bf16(const Conv&, const PackedWords&, const std::uint16_t* x, const float* b, const Bf16Output&);
+// With weights of float32: by its kernels, or rounded to bfloat16 where products of pairs are faster.
+void conv_bf16(const Conv&, const std::uint16_t* x, const float* w, const float* b, const Bf16Output&);
+const char* widened_algorithm(const Conv&);  // of float32's kernels; null where these aren't taken
 
-// w holds numbers of bfloat16; dw is contiguous.
+// dw is contiguous.
 void conv_bf16_grad_input(const Conv&, Choice, const std::uint16_t* dy, const float* w, std::uint16_t* dx);
 void conv_bf16_grad_weight(const Conv&, Choice, const std::uint16_t* x, const std::uint16_t* dy, float* dw);
 

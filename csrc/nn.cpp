@@ -99,15 +99,10 @@ void split_rows(Index images, Index rows, Index grain, Index image_floats, bool 
   });
 }
 
-// body(staged, first, last, begin, end) of units [begin, end), which are elements [first, last).
 template <class Body>
-void split_staged(Index units, Index unit_elements, const Body& body) {
-  const Table& t = table();
-  split(units, unit_elements, [&](Index begin, Index end) {
-    const Index first = begin * unit_elements, last = end * unit_elements;
-    Staged staged(t, 4 * rounded_up(last - first));
-    body(staged, first, last, begin, end);
-  });
+void split_staged(Index units, Index unit_elements, bool is_bf16, const Body& body) {
+  split(units, unit_elements,
+        [&](Index begin, Index end) { in_stages(table(), is_bf16, unit_elements, begin, end, body); });
 }
 
 }  // namespace
@@ -192,14 +187,14 @@ void average_pool_grad(const Pool& s, Source dy, Target dx) {
 
 void activation(Activation kind, float alpha, Index size, Source x, Target y) {
   const Table& t = table();
-  split_staged(size, 1, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+  split_staged(size, 1, x.is_bf16, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
     t.activation_forward(kind, alpha, staged.read(x, first, last), staged.write(y, first, last), begin, end);
   });
 }
 
 void activation_grad(Activation kind, float alpha, Index size, Source dy, Source y, Source x, Target dx) {
   const Table& t = table();
-  split_staged(size, 1, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+  split_staged(size, 1, dy.is_bf16, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
     t.activation_grad_input(kind, alpha, staged.read(dy, first, last), staged.read(y, first, last),
                             staged.read(x, first, last), staged.write(dx, first, last), begin, end);
   });
@@ -207,7 +202,7 @@ void activation_grad(Activation kind, float alpha, Index size, Source dy, Source
 
 void add(Activation kind, float alpha, Index size, Source a, Source b, Target y) {
   const Table& t = table();
-  split_staged(size, 1, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+  split_staged(size, 1, a.is_bf16, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
     t.add_forward(kind, alpha, staged.read(a, first, last), staged.read(b, first, last), staged.write(y, first, last),
                   begin, end);
   });
@@ -217,7 +212,7 @@ void dropout(Index size, Source x, Target y, double rate, std::uint64_t seed) {
   const Table& t = table();
   const auto dropped = static_cast<std::uint32_t>(rate * 4294967296.0);
   const float scale = static_cast<float>(1.0 / (1.0 - rate));
-  split_staged(size, 1, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+  split_staged(size, 1, x.is_bf16, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
     t.dropout_forward(staged.read(x, first, last), staged.write(y, first, last), dropped, scale, seed, begin, end);
   });
 }
@@ -234,14 +229,14 @@ void cast(Index size, Source x, Target y) {
 
 void softmax(Index rows, Index classes, Source x, Target y) {
   const Table& t = table();
-  split_staged(rows, classes, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+  split_staged(rows, classes, x.is_bf16, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
     t.softmax_forward(classes, staged.read(x, first, last), staged.write(y, first, last), begin, end);
   });
 }
 
 void softmax_grad(Index rows, Index classes, Source dy, Source y, Target dx) {
   const Table& t = table();
-  split_staged(rows, classes, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+  split_staged(rows, classes, dy.is_bf16, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
     t.softmax_grad_input(classes, staged.read(dy, first, last), staged.read(y, first, last),
                          staged.write(dx, first, last), begin, end);
   });

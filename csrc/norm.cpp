@@ -48,12 +48,13 @@ void add_chunks(const Sums& shape, bool is_bf16, double* sums, const Sum& sum) {
 
 // (outer, channel) pairs, whole rows of them with inner = 1.
 template <class Body>
-void split_pairs(Index outer, Index channels, Index inner, const Body& body) {
+void split_pairs(Index outer, Index channels, Index inner, bool is_bf16, const Body& body) {
   const Index unit = inner == 1 ? channels : 1;
   split(outer * channels / unit, inner * unit, [&](Index begin, Index end) {
-    const Index first = begin * unit * inner, last = end * unit * inner;
-    Staged staged(table(), kArrays * rounded_up(last - first));
-    body(staged, first, last, begin * unit, end * unit);
+    in_stages(table(), is_bf16, inner * unit, begin, end,
+              [&](Staged& staged, Index first, Index last, Index from, Index to) {
+                body(staged, first, last, from * unit, to * unit);
+              });
   });
 }
 
@@ -104,7 +105,7 @@ void batch_norm(Index outer, Index channels, Index inner, Epilogue given, Source
   float* scale = scratch(Scratch::shared, channels);
   for (Index c = 0; c < channels; ++c)
     scale[c] = static_cast<float>(gamma[c] * inverse_deviation(variance[c], epsilon));
-  split_pairs(outer, channels, inner, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+  split_pairs(outer, channels, inner, x.is_bf16, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
     Epilogue e = given;
     e.residual = staged.read(residual, first, last);
     t.batch_norm_forward({outer, channels, inner, 1}, e, staged.read(x, first, last), mean, scale,
@@ -141,7 +142,7 @@ void batch_norm_grad(Index outer, Index channels, Index inner, NormMask given, S
     slope[c] = static_cast<float>(sums[channels + c] * inverse * inverse / count);
   }
   if (dz.data) dy = dz.source(), given.kind = NormMask::none;
-  split_pairs(outer, channels, inner, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
+  split_pairs(outer, channels, inner, x.is_bf16, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
     t.batch_norm_grad_input(shape.s, mask(staged, first, last), staged.read(dy, first, last),
                             staged.read(x, first, last), mean, scale, dy_mean, slope, staged.write(dx, first, last),
                             begin, end);

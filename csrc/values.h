@@ -4,6 +4,7 @@
 // a kernel has written. So an operation on bfloat16 is the one on the same numbers in float32, rounded once at its end.
 #pragma once
 
+#include <algorithm>
 #include <bit>
 #include <cstddef>
 
@@ -78,5 +79,18 @@ class Staged {
   float *memory_ = nullptr, *from_ = nullptr;
   std::uint16_t* to_ = nullptr;
 };
+
+// body(staged, first, last, begin, end) of units [begin, end), which are elements [first, last): of bfloat16 as many at
+// a time as stay in the L1 cache with what they are widened to.
+template <class Body>
+void in_stages(const Table& t, bool is_bf16, Index unit_elements, Index begin, Index end, const Body& body) {
+  constexpr Index kElements = 2048, kArrays = 4;
+  const Index units = is_bf16 ? std::max<Index>(1, kElements / std::max<Index>(1, unit_elements)) : end - begin;
+  for (Index unit = begin; unit < end; unit += units) {
+    const Index next = std::min(end, unit + units);
+    Staged staged(t, kArrays * rounded_up((next - unit) * unit_elements));
+    body(staged, unit * unit_elements, next * unit_elements, unit, next);
+  }
+}
 
 }  // namespace tapwise

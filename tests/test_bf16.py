@@ -114,9 +114,9 @@ def arrays(case, rng):
 
 @pytest.mark.parametrize("case", CASES, ids=str)
 def test_gradients_within_the_bound(case, rng):
-    """Of weights in float32, rounded to bfloat16, whose gradient is float32."""
+    """The weights' is float32."""
     x, w, dy = arrays(case, rng)
-    near = w.astype(BF16).astype(F32)
+    w, near = w.astype(BF16), w.astype(BF16).astype(F32)
     with LOW_PRECISION[0].use() if LOW_PRECISION else Engine("reference").use():
         dx = tapwise.conv_grad_input(dy, w, case.x_shape, algorithm="direct", **case.geometry)
         dw = tapwise.conv_grad_weight(x, dy, case.w_shape, algorithm="direct", **case.geometry)
@@ -133,22 +133,44 @@ def test_gradients_within_the_bound(case, rng):
 def test_gradients_on_every_level(case, engine, rng):
     """At stride 1 the input gradient is a forward pass, whose bits are specified."""
     x, w, dy = arrays(case, rng)
-    y = tapwise.conv(x, w, **case.geometry)
-    np.testing.assert_array_equal(bits(y), bits(tapwise.conv(x, w.astype(BF16), **case.geometry)))
-    dx = tapwise.conv_grad_input(dy, w, case.x_shape, **case.geometry)
+    dx = tapwise.conv_grad_input(dy, w.astype(BF16), case.x_shape, **case.geometry)
     if case.groups == 1 and case.strides == 1:
-        want = specified(tapwise.conv_grad_input, dy, w, case.x_shape, **case.geometry)
+        want = specified(tapwise.conv_grad_input, dy, w.astype(BF16), case.x_shape, **case.geometry)
         np.testing.assert_array_equal(bits(dx), bits(want))
     want, mass = exact(tapwise.conv_grad_weight, x.astype(F32), dy.astype(F32), case.w_shape, **case.geometry)
     dw = tapwise.conv_grad_weight(x, dy, case.w_shape, **case.geometry, accuracy="strict")
     assert (np.abs(dw - want) <= bound(mass, case.grad_weight_terms + 1)).all()
 
 
+WIDE = Case("as wide as Winograd's pays", (2, 14, 13, 64), (3, 3), 70, padding=1)
+
+
+@pytest.mark.parametrize("case", [*SOME, WIDE], ids=str)
+def test_weights_of_float32(case, engine, rng):
+    """However they are multiplied, errors are those of rounding the result: at most 2^-8 of it, as rms less."""
+    x, w, dy = arrays(case, rng)
+    w, b = w.astype(BF16).astype(F32), rng.standard_normal(case.co, F32)
+    wide = x.astype(F32), dy.astype(F32)
+    results = [
+        (tapwise.conv(x, w, b, **case.geometry), exact(tapwise.conv, wide[0], w, b, **case.geometry)[0]),
+        (
+            tapwise.conv_grad_input(dy, w, case.x_shape, **case.geometry),
+            exact(tapwise.conv_grad_input, wide[1], w, case.x_shape, **case.geometry)[0],
+        ),
+    ]
+    for got, want in results:
+        assert np.linalg.norm(got.astype(np.float64) - want) <= EPS_BF16 * np.linalg.norm(want)
+    y = tapwise.conv(x, w, b, activation="relu", out=np.empty(case.y_shape, F32), **case.geometry)
+    want = np.maximum(results[0][1], 0)
+    assert np.linalg.norm(y - want) <= 2.0**-15 * np.linalg.norm(want)
+
+
 def test_dense(engine, rng):
     x, w, b, dy = halves(rng, 5, 19), rng.standard_normal((19, 7), F32), rng.standard_normal(7, F32), halves(rng, 5, 7)
+    assert tapwise.dense(x, w, out=np.empty((5, 7), F32)).dtype == F32
+    w = w.astype(BF16)
     one = tapwise.conv(x[:, None], w[None], b, activation="relu")[:, 0]
     np.testing.assert_array_equal(bits(tapwise.dense(x, w, b, activation="relu")), bits(one))
-    assert tapwise.dense(x, w, out=np.empty((5, 7), F32)).dtype == F32
     np.testing.assert_array_equal(bits(tapwise.dense_grad_input(dy, w)), bits(tapwise.dense(dy, w.T)))
     dw = tapwise.dense_grad_weight(x, dy)
     assert dw.dtype == F32
@@ -156,14 +178,16 @@ def test_dense(engine, rng):
     assert_rounded(tapwise.dense_grad_bias, dy)
 
 
-def test_threads_do_not_change_bits(engine, rng):
-    case = Case("shares of the images", (24, 30, 31, 32), (3, 3), 40, strides=2, padding=1)
+@pytest.mark.parametrize("strides", [1, 2])
+def test_threads_do_not_change_bits(strides, engine, rng):
+    case = Case("shares of the images", (12, 30, 31, 64), (3, 3), 64, strides=strides, padding=1)
     x, w, dy = arrays(case, rng)
     results = []
     for count in (1, 2):
         with tapwise.threads.set(count):
             dx = tapwise.conv_grad_input(dy, w, case.x_shape, **case.geometry)
-            results.append((bits(dx), tapwise.conv_grad_weight(x, dy, case.w_shape, **case.geometry)))
+            y = tapwise.conv(x, w, **case.geometry)
+            results.append((bits(dx), bits(y), tapwise.conv_grad_weight(x, dy, case.w_shape, **case.geometry)))
     for one, two in zip(*results, strict=True):
         np.testing.assert_array_equal(one, two)
 
@@ -173,16 +197,17 @@ def test_trace_names_what_float32_computes(rng):
         pytest.skip("needs the extension: pip install .")
     case = Case("stride 2", (2, 9, 9, 16), (3, 3), 16, strides=2)
     x, w, dy = arrays(case, rng)
+    wide = np.zeros(WIDE.x_shape, BF16), np.zeros(WIDE.w_shape, F32)
     with LOW_PRECISION[0].use(), tapwise.trace() as trace:
-        tapwise.conv(x, w, **case.geometry)
+        tapwise.conv(x, w.astype(BF16), **case.geometry)
         tapwise.conv_grad_input(dy, w, case.x_shape, **case.geometry)
         tapwise.conv_grad_weight(x, dy, case.w_shape, algorithm="im2col", **case.geometry)
         tapwise.relu(x)
+        tapwise.conv(*wide, **WIDE.geometry)
+    assert trace.records.pop().algorithm.startswith("winograd-")
     named = [(record.name, record.algorithm) for record in trace.records]
     assert named == [
-        ("conv_bf16", ""),
-        ("cast", ""),
-        ("cast", ""),
+        ("conv_bf16", "direct"),
         ("conv_bf16_grad_input", "direct widened"),
         ("conv_bf16_grad_weight", "im2col widened"),
         ("activation", "widened"),

@@ -22,16 +22,33 @@ std::unique_ptr<PackedWords> pack(const Geometry& g, const Strided<T>& w) {
 }
 
 template <class Y>
-void bf16(const Geometry& g, const Contiguous<std::uint16_t>& x, const PackedWords& w, const std::optional<Array>& b,
-          const Contiguous<Y>& y, const std::optional<std::string>& activation, float alpha) {
+Bf16Output bf16_output(const Geometry& g, const Contiguous<std::uint16_t>& x, const std::optional<Array>& b,
+                       const Contiguous<Y>& y, const std::optional<std::string>& activation, float alpha) {
   need_shape(x, g.x_shape, "x");
   need_shape(y, g.y_shape, "y");
   if (b) need_shape(*b, {g.s.co}, "b");
   const Activation kind = activation_of(activation);
   if (kind > Activation::leaky_relu) throw std::invalid_argument("activation must be relu or leaky_relu");
-  const Bf16Output to = {y.mutable_data(), sizeof(Y) == sizeof(float), kind, alpha};
+  return {y.mutable_data(), sizeof(Y) == sizeof(float), kind, alpha};
+}
+
+template <class Y>
+void bf16(const Geometry& g, const Contiguous<std::uint16_t>& x, const PackedWords& w, const std::optional<Array>& b,
+          const Contiguous<Y>& y, const std::optional<std::string>& activation, float alpha) {
+  const Bf16Output to = bf16_output(g, x, b, y, activation, alpha);
   const py::gil_scoped_release unlocked;
   conv_bf16(g.s, w, x.data(), pointer(b), to);
+}
+
+template <class Y>
+void bf16_mixed(const Geometry& g, const Contiguous<std::uint16_t>& x, const StridedArray& w,
+                const std::optional<Array>& b, const Contiguous<Y>& y, const std::optional<std::string>& activation,
+                float alpha) {
+  const Bf16Output to = bf16_output(g, x, b, y, activation, alpha);
+  need_shape(w, g.w_shape, "w");
+  const Conv s = g.with_strides(w);
+  const py::gil_scoped_release unlocked;
+  conv_bf16(s, x.data(), w.data(), pointer(b), to);
 }
 
 template <class T>
@@ -73,10 +90,18 @@ void bind_low_precision(py::module_& m) {
   py::class_<PackedWords>(m, "PackedWords")
       .def(py::init(&pack<std::uint16_t>), "geometry"_a, "w"_a)
       .def(py::init(&pack<std::int8_t>), "geometry"_a, "w"_a)
-      .def(py::init(&pack<float>), "geometry"_a, "w"_a)
       .def_property_readonly("nbytes", [](const PackedWords& w) { return w.memory.bytes(); });
   m.def("conv_bf16", &bf16<std::uint16_t>, "geometry"_a, "x"_a, "w"_a, "b"_a, "y"_a, "activation"_a, "alpha"_a);
   m.def("conv_bf16", &bf16<float>, "geometry"_a, "x"_a, "w"_a, "b"_a, "y"_a, "activation"_a, "alpha"_a);
+  m.def("conv_bf16", &bf16_mixed<std::uint16_t>, "geometry"_a, "x"_a, "w"_a, "b"_a, "y"_a, "activation"_a, "alpha"_a);
+  m.def("conv_bf16", &bf16_mixed<float>, "geometry"_a, "x"_a, "w"_a, "b"_a, "y"_a, "activation"_a, "alpha"_a);
+  m.def(
+      "widened_algorithm",
+      [](const Geometry& g) {
+        const char* const name = widened_algorithm(g.s);
+        return name ? std::optional<std::string>(name) : std::nullopt;
+      },
+      "geometry"_a);
   bind_outputs<std::uint8_t>(m);
   bind_outputs<std::int8_t>(m);
 }

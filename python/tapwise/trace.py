@@ -106,7 +106,9 @@ class Recorder:
                 algorithm = plan["algorithm"]
                 packed = "w" in given and not isinstance(given["w"], np.ndarray)
                 copied_bytes = 0 if packed else plan["packed_bytes"]
-            if name not in ("cast", "conv_bf16") and any(is_bfloat16(array) for array in arrays.values()):
+            if name == "conv_bf16":
+                algorithm = self._module.bf16_algorithm(given["w"], given["g"])
+            elif name != "cast" and any(is_bfloat16(array) for array in arrays.values()):
                 algorithm = f"{algorithm} widened".strip()
             if arrays:
                 record(name, algorithm, arrays, seconds, copied_bytes)

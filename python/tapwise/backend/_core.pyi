@@ -101,7 +101,7 @@ def conv_grad_bias(dy: Array, db: Array, channels_last: bool) -> None: ...
 def plan_conv(geometry: Geometry, direction: str, algorithm: str, accuracy: str) -> ConvPlan: ...
 
 class PackedWords:
-    """Weights of int8, or of bfloat16 as uint16 or as float32 to be rounded, in words of channels."""
+    """Weights of int8, or of bfloat16 as uint16, in words of channels."""
 
     nbytes: int
 
@@ -110,12 +110,13 @@ class PackedWords:
 def conv_bf16(
     geometry: Geometry,
     x: Array,
-    w: PackedWords,
+    w: PackedWords | Array,
     b: Array | None,
     y: Array,
     activation: str | None,
     alpha: float,
 ) -> None: ...
+def widened_algorithm(geometry: Geometry) -> str | None: ...
 def conv_int8(
     geometry: Geometry,
     x: Array,

@@ -119,10 +119,13 @@ class Backend(Protocol):
     def conv_bf16(
         self, x: Array, w: Weights, b: Array | None, y: Array, g: ConvGeometry, *, activation: str | None, alpha: float
     ) -> None:
-        """x bfloat16, w too or float32 to be rounded to it, b float32, y either.
+        """x and w bfloat16, b float32, y either. Summed in float32, the odd one of two channels first.
 
-        Summed in float32, the odd one of two channels first.
+        w may be float32: then the backend may round it, or compute in float32 and round the result.
         """
+
+    def bf16_algorithm(self, w: Weights, g: ConvGeometry) -> str:
+        """What conv_bf16 takes, for traces."""
 
     def conv_bf16_grad_input(
         self, dy: Array, w: Array, dx: Array, g: ConvGeometry, *, algorithm: str, accuracy: str

@@ -56,6 +56,10 @@ def conv_bf16(
         y[...] = sums
 
 
+def bf16_algorithm(w: Array, g: ConvGeometry) -> str:
+    return "direct"
+
+
 def conv_int8(
     x: Array, w: Array, b: Array | None, y: Array, g: ConvGeometry,
     *, scale: Array, x_zero_point: int, y_zero_point: int, activation: str | None,

@@ -78,9 +78,15 @@ def pack(w: Array, g: ConvGeometry, direction: str, algorithm: str) -> _core.Pac
 def conv_bf16(
     x: Array, w: Weights, b: Array | None, y: Array, g: ConvGeometry, *, activation: str | None, alpha: float
 ) -> None:
-    packed = pack_words(w, g) if isinstance(w, np.ndarray) else w
+    packed = pack_words(w, g) if isinstance(w, np.ndarray) and w.dtype.kind == "V" else w
     to = y if y.dtype == np.float32 else y.view(np.uint16)
     _core.conv_bf16(_conv(g), x.view(np.uint16), packed, b, to, activation, alpha)
+
+
+def bf16_algorithm(w: Weights, g: ConvGeometry) -> str:
+    is_float = isinstance(w, np.ndarray) and w.dtype == np.float32
+    name = _core.widened_algorithm(_conv(g)) if is_float else None
+    return f"{name} widened" if name else "direct"
 
 
 def conv_int8(
@@ -92,7 +98,7 @@ def conv_int8(
 
 
 def pack_words(w: Array, g: ConvGeometry) -> _core.PackedWords:
-    return _core.PackedWords(_conv(g), w if w.dtype.kind in "if" else w.view(np.uint16))
+    return _core.PackedWords(_conv(g), w if w.dtype == np.int8 else w.view(np.uint16))
 
 
 def conv_bf16_grad_input(dy: Array, w: Array, dx: Array, g: ConvGeometry, *, algorithm: str, accuracy: str) -> None:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from .low_precision import bf16_algorithm as bf16_algorithm
 from .low_precision import cast as cast
 from .low_precision import conv_bf16 as conv_bf16
 from .low_precision import conv_int8 as conv_int8

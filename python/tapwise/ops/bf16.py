@@ -45,9 +45,9 @@ def cast(x: Any, dtype: Any, *, out: Any = None) -> Array:
 def conv_bf16_grad_input(
     dy: Any, w: Any, g: ConvGeometry, algorithm: str, accuracy: str, residual: Any, out: Any
 ) -> Array:
-    """conv_grad_input where dy is bfloat16: w is float32, and rounded, or bfloat16.
+    """conv_grad_input where dy is bfloat16, and w that or float32.
 
-    At stride 1 the forward pass with the weights turned round, with its bits on every instruction set; else float32's.
+    At stride 1 the forward pass with the weights turned round; else what float32 makes of the same numbers, rounded.
     """
     backend = current()
     dy = shaped(dy, "dy", g.y_shape, dy.dtype)
@@ -57,8 +57,8 @@ def conv_bf16_grad_input(
     dx = empty(g.x_shape, dy.dtype) if out is None else written(out, "out", g.x_shape, dy.dtype, dy=dy, w=w)
     back = turned(g) if algorithm in ("auto", "direct") else None
     if back is None:
-        wide = cast(rounded(w, dy.dtype), FLOAT32)
-        backend.conv_bf16_grad_input(dy, wide, dx, g, algorithm=algorithm, accuracy=accuracy)
+        w = w if w.dtype == FLOAT32 else cast(np.ascontiguousarray(w), FLOAT32)
+        backend.conv_bf16_grad_input(dy, w, dx, g, algorithm=algorithm, accuracy=accuracy)
     else:
         space = tuple(range(g.rank)) if g.channels_last else tuple(range(2, g.rank + 2))
         w = np.flip(w, space).swapaxes(*((-1, -2) if g.channels_last else (0, 1)))
@@ -73,11 +73,6 @@ def conv_bf16_grad_weight(x: Any, dy: Any, g: ConvGeometry, algorithm: str, accu
     dw = empty(g.w_shape, FLOAT32) if out is None else written(out, "out", g.w_shape, FLOAT32, x=x, dy=dy)
     backend.conv_bf16_grad_weight(x, dy, dw, g, algorithm=algorithm, accuracy=accuracy)
     return dw
-
-
-def rounded(w: Array, dtype: DType) -> Array:
-    """Contiguous, in bfloat16."""
-    return np.ascontiguousarray(w) if w.dtype == dtype else cast(np.ascontiguousarray(w), dtype)
 
 
 def turned(g: ConvGeometry) -> ConvGeometry | None:

@@ -68,8 +68,8 @@ def conv(
     algorithm: "auto", "direct", "im2col", "winograd", or with its output tile "winograd-2x2", "-4x4", "-6x6".
     accuracy decides what "auto" may use: "strict" (no Winograd), "default" (rms error <= 4x a sum's), "fast" (all).
     w may be what pack made of it: no copy then. alpha is the slope of leaky_relu (0.2) or the alpha of elu (1.0).
-    x may be bfloat16 (ml_dtypes), w too or float32, which is rounded; b float32, out of either: direct, relu or
-    leaky_relu, no residual.
+    x may be bfloat16 (ml_dtypes), b float32, w and out of either: direct, relu or leaky_relu, no residual. A w of
+    float32 may be rounded.
     Raises TypeError on another dtype, ValueError on sizes that don't fit.
     """
     backend = current()

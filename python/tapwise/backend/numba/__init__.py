@@ -16,7 +16,15 @@ from .activation import activation, activation_grad, add
 from .conv import conv, conv_grad_input, conv_grad_weight, pack
 from .dropout import dropout
 from .loss import softmax, softmax_cross_entropy, softmax_cross_entropy_grad, softmax_grad
-from .low_precision import cast, conv_bf16, conv_bf16_grad_input, conv_bf16_grad_weight, conv_int8, pack_words
+from .low_precision import (
+    bf16_algorithm,
+    cast,
+    conv_bf16,
+    conv_bf16_grad_input,
+    conv_bf16_grad_weight,
+    conv_int8,
+    pack_words,
+)
 from .norm import activation_grad_bias, batch_norm, batch_norm_grad, batch_norm_statistics, conv_grad_bias
 from .optim import moving_average, optimizer_update, square_sums
 from .plan import plan
@@ -25,8 +33,8 @@ from .threads import machine_threads, set_thread_count, thread_count
 
 __all__ = [
     "activation", "activation_grad", "activation_grad_bias", "add", "are_plain", "average_pool",
-    "average_pool_grad", "batch_norm", "batch_norm_grad", "batch_norm_statistics", "build_info", "cast",
-    "conv", "conv_bf16", "conv_bf16_grad_input", "conv_bf16_grad_weight", "conv_grad_bias", "conv_grad_input",
+    "average_pool_grad", "batch_norm", "batch_norm_grad", "batch_norm_statistics", "bf16_algorithm", "build_info",
+    "cast", "conv", "conv_bf16", "conv_bf16_grad_input", "conv_bf16_grad_weight", "conv_grad_bias", "conv_grad_input",
     "conv_grad_weight", "conv_int8", "dropout", "dtypes", "fma_peak", "has_bfloat16",
     "isa_available", "isa_kernels", "isa_name", "isa_use", "machine_threads", "max_pool",
     "max_pool_grad", "moving_average", "name", "optimizer_update", "pack", "pack_words", "plan", "set_thread_count",

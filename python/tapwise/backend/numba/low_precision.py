@@ -18,6 +18,10 @@ def conv_bf16(*arrays: Any, **options: Any) -> None:
 cast = conv_bf16_grad_input = conv_bf16_grad_weight = conv_bf16
 
 
+def bf16_algorithm(w: Array, *geometry: Any) -> str:
+    _refuse(str(w.dtype))
+
+
 def conv_int8(*arrays: Any, **options: Any) -> None:
     _refuse("int8")
 
