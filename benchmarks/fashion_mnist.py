@@ -1,6 +1,7 @@
 """Seconds of training until the small CNN classifies 90 % of Fashion-MNIST's test images, one engine a run.
 
 python benchmarks/fashion_mnist.py tapwise            (or torch, torch_cl, with the interpreter that has it)
+python benchmarks/fashion_mnist.py tapwise --dtype mixed_bfloat16 --seed 1 --epochs 4
 
 Adam with its defaults, batches of 128, shuffled; the accuracy is taken after each epoch, outside of the time. Data: the
 IDX files of Debian's dataset-fashion-mnist, or --data FOLDER.
@@ -32,11 +33,12 @@ def load(folder):
 
 
 class Tapwise:
-    def __init__(self, name):
+    def __init__(self, name, options):
         import tapwise
         from networks import small_cnn
 
-        tapwise.set_random_seed(0)
+        tapwise.mixed_precision.set_global_policy(options.dtype)
+        tapwise.set_random_seed(options.seed)
         self.version = tapwise.__version__
         self.model = small_cnn(tapwise)
         self.model.compile("adam", "sparse_categorical_crossentropy", metrics=["accuracy"])
@@ -49,12 +51,12 @@ class Tapwise:
 
 
 class Torch:
-    def __init__(self, name):
+    def __init__(self, name, options):
         import torch
 
         from torch_networks import NETWORKS
 
-        torch.manual_seed(0)
+        torch.manual_seed(options.seed)
         self.torch, self.version = torch, torch.__version__
         self.format = torch.channels_last if name == "torch_cl" else torch.contiguous_format
         self.model = NETWORKS["small CNN"]().to(memory_format=self.format)
@@ -83,17 +85,20 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
     parser.add_argument("engine", choices=("tapwise", "torch", "torch_cl"))
     parser.add_argument("--data", default="/usr/share/datasets/fashion-mnist", metavar="FOLDER")
+    parser.add_argument("--dtype", default="float32", choices=("float32", "mixed_bfloat16"), help="tapwise's policy")
+    parser.add_argument("--seed", default=0, type=int)
+    parser.add_argument("--epochs", type=int, help="train for so many, whatever the accuracy")
     options = parser.parse_args()
     (x, y), test = load(options.data)
-    engine = (Tapwise if options.engine == "tapwise" else Torch)(options.engine)
+    engine = (Tapwise if options.engine == "tapwise" else Torch)(options.engine, options)
     seconds = 0.0
-    for epoch in range(1, MOST_EPOCHS + 1):
+    for epoch in range(1, (options.epochs or MOST_EPOCHS) + 1):
         start = time.perf_counter()
         engine.train(x, y)
         seconds += time.perf_counter() - start
         accuracy = engine.accuracy(*test)
         print(f"epoch {epoch}: {seconds:.1f} s, test accuracy {accuracy:.2%}", flush=True)
-        if accuracy >= WANTED:
+        if accuracy >= WANTED and not options.epochs:
             break
     print(f"{options.engine} {engine.version}: {accuracy:.2%} after {seconds:.1f} s, {epoch} epochs")
 
