@@ -38,6 +38,7 @@ bool winograd_gradient_is_accurate(const Conv& s, Index tile) {
   // times that sum's: 4x4 6.7 with 16 pixels, 3.1 with 64; 6x6 5.4 with 3,136, 1.1 with 50,176; 5x5 5.7 with 64, 3.8
   // with 196, 1.3 with 3,136. On one axis: 6x6 3.9 with 16, the others less.
   const Index pixels = s.n * s.oh * s.ow;
+  if (s.kh * s.kw == 7) return pixels >= 256;
   if (s.kh == 1 || s.kw == 1) return tile < 6 || pixels >= 64;
   if (s.kh == 5) return pixels >= 256;
   return pixels >= (tile == 2 ? 0 : tile == 4 ? 64 : 8192);

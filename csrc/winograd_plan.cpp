@@ -137,9 +137,10 @@ const char* winograd_refusal(const Conv& s, Index tile) {
   if (s.sh != 1 || s.sw != 1) return "strides must be 1";
   if ((s.dil_h != 1 && s.kh > 1) || (s.dil_w != 1 && s.kw > 1)) return "dilation must be 1";
   const Index taps = std::max(s.kh, s.kw);
-  if ((s.kh != taps && s.kh != 1) || (s.kw != taps && s.kw != 1) || (taps != 3 && taps != 5))
-    return "the kernel must have 3 or 5 taps on each axis, or 1 on one of them";
-  if (taps == 5 && tile != 2) return "5 taps have tiles of 2 outputs alone";
+  if ((s.kh != taps && s.kh != 1) || (s.kw != taps && s.kw != 1) || (taps != 3 && taps != 5 && taps != 7))
+    return "the kernel must have 3, 5 or 7 taps on each axis, or 1 on one of them";
+  if (taps == 7 && !on_one_axis(s)) return "7 taps must be on one axis";
+  if (taps > 3 && tile != 2) return "5 and 7 taps have tiles of 2 outputs alone";
   return nullptr;
 }
 
@@ -147,6 +148,7 @@ bool winograd_is_accurate(const Conv& s, Index tile) {
   // Measured, 4x4: 2.4 to 3.0 times with 7 channels, 3.5 with 3, 5.0 with 1. 6 on one axis: 2.9 with 64, 4.1 with 16
   // where multiply-adds round twice.
   if (tile == 6) return on_one_axis(s) && s.ci >= 32;
+  if (std::max(s.kh, s.kw) == 7) return s.ci >= 8;
   return tile == 2 || s.ci >= 4;
 }
 

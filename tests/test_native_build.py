@@ -127,3 +127,22 @@ def test_inner_loops_do_not_spill(build, isa, source, product, tile):
             if products > tile:
                 assert [instruction for instruction in loop if re.search(stack, instruction)] == []
     assert most == 2 * tile, "the loop takes two channels, or words, a round"
+
+
+@pytest.mark.parametrize("source", ["winograd", "winograd_grad_weight"])
+def test_transforms_do_not_spill(build, source):
+    """Vectors stay in registers in the loops over channels: up to 4x4 tiles all but one of them, of 6x6's 64 products
+    some. The register file is AVX-512's."""
+    need("objdump", "binutils")
+    path = build() / f"CMakeFiles/cpu_avx512.dir/csrc/cpu/{source}.cpp.o"
+    if not path.exists():
+        pytest.skip("avx512 is not of this architecture: run it on x86-64")
+    seen = 0
+    for code in functions(path, "avx512"):
+        for loop in innermost_loops(code):
+            products = sum(instruction.startswith(("vfmadd", "vfnmadd")) for instruction in loop)
+            if products > 20:
+                seen += 1
+                spills = [instruction for instruction in loop if re.search(r"%zmm\d+,.*\(%r[sb]p", instruction)]
+                assert len(spills) <= (1 if products <= 144 else 14), spills
+    assert seen >= 10

@@ -30,6 +30,8 @@ OWN = [
     Case("3x1, padded on both axes", (1, 6, 3, 5), (3, 1), 4, padding=1),
     Case("1x5", (1, 4, 17, 3), (1, 5), 9, padding=((0, 0), (2, 2))),
     Case("5x1", (1, 17, 4, 3), (5, 1), 9, padding=((2, 2), (0, 0))),
+    Case("1x7", (2, 3, 17, 6), (1, 7), 19, padding=((0, 0), (3, 3))),
+    Case("7x1", (1, 16, 3, 5), (7, 1), 9, padding=((3, 3), (0, 0))),
     Case("1-D, long", (2, 500, 9), (3,), 20, padding=1),
     Case("1-D, five taps, causal", (3, 29, 8), (5,), 7, padding="causal"),
     Case("padded beyond a tile", (1, 5, 6, 3), (3, 3), 4, padding=((7, 8), (9, 10))),
@@ -233,7 +235,7 @@ def left_to_right(columns, w):
 
 @pytest.mark.parametrize("native", NATIVE, ids=str)
 @pytest.mark.parametrize("ci", [16, 64])
-@pytest.mark.parametrize("k", [(3, 3), (5, 5), (1, 3), (5, 1)], ids=str)
+@pytest.mark.parametrize("k", [(3, 3), (5, 5), (1, 3), (5, 1), (1, 7)], ids=str)
 def test_rms_error_that_default_admits(native, k, ci, rng):
     """At most 4 times that of a left-to-right sum (gate 20), on data after a ReLU, where it is largest."""
     x = np.maximum(rng.standard_normal((1, 24, 24, ci), np.float32), 0)
@@ -251,7 +253,7 @@ def test_rms_error_that_default_admits(native, k, ci, rng):
 
 @pytest.mark.parametrize("native", NATIVE, ids=str)
 @pytest.mark.parametrize("n, size", [(1, 4), (1, 8), (1, 14), (4, 28), (3, 52)])
-@pytest.mark.parametrize("k", [(3, 3), (5, 5), (1, 3), (5, 1)], ids=str)
+@pytest.mark.parametrize("k", [(3, 3), (5, 5), (1, 3), (5, 1), (7, 1)], ids=str)
 def test_rms_error_of_weight_gradients_that_default_admits(native, k, n, size, rng):
     """The same for sums over 16 pixels to 8,112; the fewer, the better is the sum that it is compared with."""
     case = Case("", (n, size, size, 8), k, 8, padding=tuple((taps // 2, taps // 2) for taps in k))
@@ -296,10 +298,10 @@ def test_accuracy_decides_what_auto_may_choose(native):
         ((1, 8, 8, 4), (3, 3, 4, 4), {"strides": 2}, "strides must be 1"),
         ((1, 8, 8, 4), (3, 3, 4, 4), {"dilation": (1, 2)}, "dilation must be 1"),
         ((1, 8, 8, 4), (3, 3, 2, 4), {}, "groups must be 1"),
-        ((1, 8, 8, 4), (1, 1, 4, 4), {}, "3 or 5 taps"),
-        ((1, 8, 8, 4), (3, 5, 4, 4), {}, "3 or 5 taps"),
+        ((1, 8, 8, 4), (1, 1, 4, 4), {}, "3, 5 or 7 taps"),
+        ((1, 8, 8, 4), (3, 5, 4, 4), {}, "3, 5 or 7 taps"),
         ((1, 8, 8, 8, 4), (3, 3, 3, 4, 4), {}, "one or two spatial dimensions"),
-        ((1, 8, 8, 4), (5, 5, 4, 4), {"algorithm": "winograd-4x4"}, "tiles of 2 outputs alone"),
+        ((1, 8, 8, 4), (5, 5, 4, 4), {"algorithm": "winograd-4x4"}, "have tiles of 2 outputs alone"),
         ((1, 8, 8, 8200), (3, 3, 8200, 4), {"direction": "grad_weight"}, "exceed the workspace"),
     ],
 )

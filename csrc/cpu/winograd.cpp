@@ -23,11 +23,36 @@
 namespace tapwise::ISA {
 namespace {
 
-// Pixels of one vector of channels, `row` and `pixel` floats apart.
+// Addresses a step apart. Odd multiples of it stay in registers, opaque to the compiler, so that each address is an
+// operand of its load; gcc otherwise computes and spills dozens.
+class Steps {
+ public:
+  TAPWISE_INLINE explicit Steps(Index floats) : one_(4 * floats), three_(3 * one_), five_(5 * one_), seven_(7 * one_) {
+    asm("" : "+r"(one_), "+r"(three_), "+r"(five_), "+r"(seven_));
+  }
+  template <class Float>
+  TAPWISE_INLINE Float* at(Float* from, int i) const {
+    const Index bytes = i == 7 ? seven_ : i == 5 ? five_ : i % 3 == 0 ? i / 3 * three_ : i * one_;
+    return reinterpret_cast<Float*>(reinterpret_cast<std::uintptr_t>(from) + static_cast<std::uintptr_t>(bytes));
+  }
+
+ private:
+  Index one_, three_, five_, seven_;
+};
+
+template <class Float>
+TAPWISE_INLINE Float* opaque(Float* p) {
+  asm("" : "+r"(p));
+  return p;
+}
+
+// Pixels of one vector of channels.
 struct Pixels {
   const float* data;
-  Index row, pixel;
-  TAPWISE_INLINE const float* at(int i, int j) const { return data + i * row + j * pixel; }
+  Steps rows, pixels;
+
+  TAPWISE_INLINE const float* column(int j) const { return opaque(pixels.at(data, j)); }
+  TAPWISE_INLINE const float* at(const float* column, int i, int) const { return rows.at(column, i); }
 };
 
 // Those of a tile at the border, each with its own address: of zeros, where it lies outside x.
@@ -37,28 +62,32 @@ struct BorderPixels {
   Index c = 0;
 
   BorderPixels(const Conv& s, Index image, Index h, Index w, const float* x, const float* zeros) {
-    for (Index i = 0; i < H::kSize; ++i)
-      for (Index j = 0; j < W::kSize; ++j) {
-        const bool inside = h + i >= 0 && h + i < s.ih && w + j >= 0 && w + j < s.iw;
-        data[i][j] = inside ? x + ((image * s.ih + h + i) * s.iw + w + j) * s.ci : zeros;
-      }
+    const float* row = x + ((image * s.ih + h) * s.iw + w) * s.ci;
+    for (Index i = 0; i < H::kSize; ++i, row += s.iw * s.ci) {
+      const bool inside = h + i >= 0 && h + i < s.ih;
+      const Index first = inside ? -w : Index{W::kSize}, end = s.iw - w;
+      TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) data[i][j] = j >= first && j < end ? row + j * s.ci : zeros;
+    }
   }
-  TAPWISE_INLINE const float* at(int i, int j) const { return data[i][j] + c; }
+  TAPWISE_INLINE const float* column(int) const { return nullptr; }
+  TAPWISE_INLINE const float* at(const float*, int i, int j) const { return data[i][j] + c; }
 };
 
 // v of one tile and one vector of channels: B' x B, two rows at a time, which stay in registers.
 template <class H, class W, int kTwo = 0, class From>
-TAPWISE_INLINE void input_tile(const From& x, float* v, Index v_frequency) {
+TAPWISE_INLINE void input_tile(const From& x, float* v, Index v_frequency, const Steps& frequencies) {
   constexpr const int (&rows)[2] = kInputRows<H, kTwo>;
   Vec half[2][W::kSize], row[W::kSize];
-  TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j)
-      transform_input<H, kTwo>([&](int i) { return load(x.at(i, j)); }, half[0][j], half[1][j]);
+  TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) {
+    const float* const column = x.column(j);
+    transform_input<H, kTwo>([&](int i) { return load(x.at(column, i, j)); }, half[0][j], half[1][j]);
+  }
   TAPWISE_UNROLL for (int i = 0; i < (H::kSize > 1 ? 2 : 1); ++i) {
     transform_input<W>(half[i], row);
-    float* const to = v + H::point(rows[i]) * W::kAll * v_frequency;
-    TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) store(to + W::point(j) * v_frequency, row[j]);
+    float* const to = opaque(v + H::point(rows[i]) * W::kAll * v_frequency);
+    TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) store(frequencies.at(to, W::point(j)), row[j]);
   }
-  if constexpr (kTwo + 1 < kInputTwos<H>) input_tile<H, W, kTwo + 1>(x, v, v_frequency);
+  if constexpr (kTwo + 1 < kInputTwos<H>) input_tile<H, W, kTwo + 1>(x, v, v_frequency, frequencies);
 }
 
 // Copies rows x cols pixels of channels [c, c + channels) from (h, w) on, kLanes apart; what lies outside x is 0.
@@ -80,7 +109,7 @@ TAPWISE_INLINE Pixels gather(const Conv& s, Index image, Index h, Index w, Index
     else
       copy_pixels(x + ((image * s.ih + h + i) * s.iw + w + w0) * s.ci + c, s.ci, channels, w1 - w0, to, kLanes);
   }
-  return {strip, cols * kLanes, kLanes};
+  return {strip, Steps(cols * kLanes), Steps(kLanes)};
 }
 
 // Where channel c of a tile's v lies.
@@ -92,12 +121,13 @@ TAPWISE_INLINE Index v_at(const Tiling& g, Index c) {
 template <class H, class W>
 void input_run(const Conv& s, const Tiling& g, const TileRun& run, const float* x, float* v, float* strip) {
   const Index h = run.row * g.tile_h - s.pt, w = run.col * g.tile_w - s.pl;
+  const Steps frequencies(g.v_frequency);
   if (s.layout == Layout::channels_first) {
     const Index cols = (run.count - 1) * W::kOutputs + W::kSize;
     for_each_vector(0, s.ci, [&](Index c, Index channels) {
       Pixels from = gather(s, run.image, h, w, H::kSize, cols, c, channels, x, strip);
       for (Index t = 0; t < run.count; ++t, from.data += W::kOutputs * kLanes)
-        input_tile<H, W>(from, v + t * g.v_tile + v_at(g, c), g.v_frequency);
+        input_tile<H, W>(from, v + t * g.v_tile + v_at(g, c), g.v_frequency, frequencies);
     });
     return;
   }
@@ -107,17 +137,17 @@ void input_run(const Conv& s, const Tiling& g, const TileRun& run, const float* 
   for (Index t = 0; t < run.count; ++t, v += g.v_tile) {
     const Index w_t = w + t * W::kOutputs;
     if (inside_h && w_t >= 0 && w_t + W::kSize <= s.iw) {
-      Pixels from{x + ((run.image * s.ih + h) * s.iw + w_t) * s.ci, s.iw * s.ci, s.ci};
+      Pixels from{x + ((run.image * s.ih + h) * s.iw + w_t) * s.ci, Steps(s.iw * s.ci), Steps(s.ci)};
       for (Index c = 0; c < whole; c += kLanes, from.data += kLanes)
-        input_tile<H, W>(from, v + v_at(g, c), g.v_frequency);
+        input_tile<H, W>(from, v + v_at(g, c), g.v_frequency, frequencies);
     } else {
       BorderPixels<H, W> from(s, run.image, h, w_t, x, strip);
-      for (; from.c < whole; from.c += kLanes) input_tile<H, W>(from, v + v_at(g, from.c), g.v_frequency);
+      for (; from.c < whole; from.c += kLanes) input_tile<H, W>(from, v + v_at(g, from.c), g.v_frequency, frequencies);
     }
     if (whole == s.ci) continue;
     float* const last = strip + whole;
     input_tile<H, W>(gather(s, run.image, h, w_t, H::kSize, W::kSize, whole, s.ci - whole, x, last), v + v_at(g, whole),
-                     g.v_frequency);
+                     g.v_frequency, frequencies);
   }
 }
 
@@ -140,10 +170,13 @@ struct Target {
 };
 
 template <bool kWhole, class H, class W, int kFirst = 0>
-TAPWISE_INLINE void output_tile(const float* m, Index m_frequency, Vec b, bool relu_after, const Target& to) {
+TAPWISE_INLINE void output_tile(const float* m, Index m_frequency, const Steps& rows, Vec b, bool relu_after,
+                                const Target& to) {
   Vec half[W::kSize][H::kOutputs];
-  TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) transform_output<H, kFirst>(
-      [&](int i) { return load(m + (H::point(i) * W::kAll + W::point(j)) * m_frequency); }, half[j]);
+  TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) {
+    const float* const column = opaque(m + W::point(j) * m_frequency);
+    transform_output<H, kFirst>([&](int i) { return load(rows.at(column, H::point(i))); }, half[j]);
+  }
   TAPWISE_UNROLL for (int i = kFirst; i < H::kOutputs; i += 2) {
     if (!kWhole && i >= to.rows) break;
     Vec d[W::kSize], y[W::kOutputs];
@@ -161,7 +194,7 @@ TAPWISE_INLINE void output_tile(const float* m, Index m_frequency, Vec b, bool r
         store_part(to.y + at, sum, channels);
     }
   }
-  if constexpr (kFirst == 0 && H::kOutputs > 1) output_tile<kWhole, H, W, 1>(m, m_frequency, b, relu_after, to);
+  if constexpr (kFirst == 0 && H::kOutputs > 1) output_tile<kWhole, H, W, 1>(m, m_frequency, rows, b, relu_after, to);
 }
 
 // One tile and one vector of channels of y: A' m A, and the epilogue.
@@ -169,10 +202,11 @@ template <class H, class W>
 TAPWISE_INLINE void finish_tile(const Epilogue& e, const float* m, Index m_frequency, Index c, const Target& to) {
   const Vec b = e.b ? load_part(e.b + c, to.channels) : Vec{};
   const bool relu_after = e.activation == Activation::relu;
+  const Steps rows(W::kAll * m_frequency);
   if (to.rows == H::kOutputs && to.cols == W::kOutputs && to.channels == kLanes)
-    output_tile<true, H, W>(m, m_frequency, b, relu_after, to);
+    output_tile<true, H, W>(m, m_frequency, rows, b, relu_after, to);
   else
-    output_tile<false, H, W>(m, m_frequency, b, relu_after, to);
+    output_tile<false, H, W>(m, m_frequency, rows, b, relu_after, to);
   if (e.activation <= Activation::relu) return;
   for (Index i = 0; i < to.rows; ++i)
     for (Index j = 0; j < to.cols; ++j) activate(e.activation, e.alpha, to.y + i * to.row + j * to.pixel, to.channels);
@@ -339,8 +373,10 @@ void conv_winograd_forward(const Conv& s, const Tiling& g, const Epilogue& e, co
     for (Index block = begin; block < end; ++block) {
       const Share tiles = share(g.tiles, g.blocks, block);
       input_tiles<H, W>(s, g, tiles, x, v, rest);
-      output_panels<H, W>(s, g, e, 0, g.panels, tiles, v, packed, y, rest,
-                          block + 1 < end ? share(g.tiles, g.blocks, block + 1) : Share{0, 0}, x);
+      // Of many, the thread most likely goes on with the next one, in another task.
+      output_panels<H, W>(
+          s, g, e, 0, g.panels, tiles, v, packed, y, rest,
+          block + 1 < (g.task_blocks > 1 ? g.blocks : end) ? share(g.tiles, g.blocks, block + 1) : Share{0, 0}, x);
     }
   });
 }

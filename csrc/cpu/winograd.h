@@ -212,12 +212,14 @@ template <class Call>
 TAPWISE_INLINE void with_lines(const Conv& s, const Tiling& g, const Call& call) {
   if (s.kh == 1) {
     if (s.kw == 5) return call.template operator()<Line<1, 1>, Line<2, 5>>();
+    if (s.kw == 7) return call.template operator()<Line<1, 1>, Line<2, 7>>();
     if (g.tile_w == 2) return call.template operator()<Line<1, 1>, Line<2, 3>>();
     if (g.tile_w == 4) return call.template operator()<Line<1, 1>, Line<4, 3>>();
     return call.template operator()<Line<1, 1>, Line<6, 3>>();
   }
   if (s.kw == 1) {
     if (s.kh == 5) return call.template operator()<Line<2, 5>, Line<1, 1>>();
+    if (s.kh == 7) return call.template operator()<Line<2, 7>, Line<1, 1>>();
     if (g.tile_h == 2) return call.template operator()<Line<2, 3>, Line<1, 1>>();
     if (g.tile_h == 4) return call.template operator()<Line<4, 3>, Line<1, 1>>();
     return call.template operator()<Line<6, 3>, Line<1, 1>>();
