@@ -25,6 +25,7 @@ from .plan import plan as plan
 from .quantize import Quantized as Quantized
 from .quantize import quantize as quantize
 from .random import set_random_seed as set_random_seed
+from .saving import load_model as load_model
 from .trace import trace as trace
 from .tune import Tuned as Tuned
 from .tune import forget_tuned as forget_tuned

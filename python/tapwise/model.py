@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import count
 from threading import RLock
@@ -16,6 +17,7 @@ from .arrays import listed
 from .graph import calls, ordered
 from .layers.layer import Array, Cast, Input, InputLayer, Layer, Parameter, Shape, assign, shape_text, snake_case
 from .layers.symbolic import Node, Symbolic, tensors
+from .model_config import config_of, made_of_config
 from .schedule import Schedule
 from .summary import summary
 from .trainer import Trainer
@@ -237,6 +239,37 @@ class Model(Trainer):
             if layer.name == name:
                 return layer
         raise ValueError(f"name must be one of {', '.join(layer.name for layer in self.layers)}, got {name!r}")
+
+    def get_config(self) -> dict[str, Any]:
+        """Layers with their arguments, and how they are connected, as JSON has them."""
+        self._built()
+        return config_of(self)
+
+    @classmethod
+    def from_config(cls, config: Mapping[str, Any], custom_objects: Mapping[str, type[Any]] | None = None) -> Model:
+        """A model of get_config's layers with new weights; custom_objects are classes of one's own by name."""
+        return made_of_config(cls.__name__, config, custom_objects or {})
+
+    def save(self, filepath: str | os.PathLike[str]) -> None:
+        """Write all of it to one file, for tapwise.load_model; what was there is replaced once it is complete."""
+        from .saving import save_model
+
+        self._built()
+        save_model(filepath, self)
+
+    def save_weights(self, filepath: str | os.PathLike[str]) -> None:
+        """Write the weights to an .npz or .safetensors file."""
+        from .saving import save_weights
+
+        self._built()
+        save_weights(filepath, self)
+
+    def load_weights(self, filepath: str | os.PathLike[str]) -> None:
+        """Take the weights of a file of save_weights; on an error the model keeps its own."""
+        from .saving import load_weights
+
+        self._built()
+        load_weights(filepath, self)
 
     def count_params(self) -> int:
         self._built()

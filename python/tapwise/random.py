@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import operator
 import os
-from itertools import count
+from collections.abc import Sequence
+from threading import Lock
 
 import numpy as np
 
@@ -24,10 +25,13 @@ class SeedGenerator:
             raise ValueError(f"seed must be in [0, 2**64), got {seed}")
         # Neighbouring seeds would give the same numbers shifted if they weren't mixed first.
         self._start = _mix(self.seed)
-        self._numbers = count(1)
+        self._lock = Lock()
+        self.drawn = 0  # how many numbers, so that a run can go on from here
 
     def next(self) -> int:
-        return _mix((self._start + next(self._numbers) * 0x9E3779B97F4A7C15) % WORD)
+        with self._lock:
+            self.drawn += 1
+            return _mix((self._start + self.drawn * 0x9E3779B97F4A7C15) % WORD)
 
 
 def _mix(z: int) -> int:
@@ -46,6 +50,18 @@ def set_random_seed(seed: int) -> None:
     """
     global _seeds
     _seeds = SeedGenerator(seed)
+
+
+def run_seeds() -> tuple[int, int]:
+    """The run's seed and how many have been drawn from it."""
+    return _seeds.seed, _seeds.drawn
+
+
+def give_run_seeds(state: Sequence[int]) -> None:
+    """Go on where run_seeds was."""
+    global _seeds
+    _seeds = SeedGenerator(state[0])
+    _seeds.drawn = state[1]
 
 
 def next_seed() -> int:

@@ -38,12 +38,13 @@ def read_arrays(path: str | os.PathLike[str], names: Sequence[str] | None = None
             for name in names or ():
                 if name not in members:
                     raise ValueError(f"{path}: must hold the arrays {', '.join(names or ())}; {name} is missing")
-            return {name: _read_member(path, name, archive, members[name]) for name in names or members}
+            return {name: read_member(path, name, archive, members[name]) for name in names or members}
     except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
         raise ValueError(f"{path}: not a readable .npz file: {error}") from None
 
 
-def _read_member(file: Path, name: str, archive: zipfile.ZipFile, member: str) -> NDArray[Any]:
+def read_member(file: Path, name: str, archive: zipfile.ZipFile, member: str) -> NDArray[Any]:
+    """A member of an archive, in a .npy file's format; errors call it file[name]."""
     path = Path(f"{file}[{name}]")
     with archive.open(member) as stream:
         try:
