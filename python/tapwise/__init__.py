@@ -16,6 +16,7 @@ from . import threads as threads
 from . import workspace as workspace
 from ._version import __version__ as __version__
 from .config import show_config as show_config
+from .drawing import plot_model as plot_model
 from .layers import Input as Input
 from .model import Model as Model
 from .model import Sequential as Sequential
@@ -26,6 +27,7 @@ from .quantize import Quantized as Quantized
 from .quantize import quantize as quantize
 from .random import set_random_seed as set_random_seed
 from .saving import load_model as load_model
+from .scaling import TargetScaler as TargetScaler
 from .trace import trace as trace
 from .tune import Tuned as Tuned
 from .tune import forget_tuned as forget_tuned

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -58,6 +58,11 @@ def parser() -> Parser:
     train.add_argument("--learning-rate", type=number(float, 0), default=2e-3, metavar="RATE", help="default: 0.002")
     train.add_argument("--seed", type=number(int, 0), default=0, metavar="N", help="repeats a run to the bit")
     train.add_argument("--save", type=Path, metavar="FILE", help="write the weights to FILE (.npz) after each epoch")
+    train.add_argument(
+        "--run", dest="folder", type=Path, metavar="FOLDER",
+        help="write the network's table and picture, a line of cost and accuracy an epoch, their curves and the "
+        "trained model to FOLDER",
+    )  # fmt: skip
     train.set_defaults(run=run_train)
 
     bench = commands.add_parser("bench", parents=[engine], help="a quick table of convolution speeds")
@@ -120,7 +125,7 @@ def run_train(args: argparse.Namespace) -> None:
             epochs=args.epochs,
             batch_size=args.batch_size,
             learning_rate=args.learning_rate,
-            callbacks=[save] if save else [],
+            callbacks=[*([save] if save else []), *(run_callbacks(args.folder) if args.folder else [])],
         )
     except KeyboardInterrupt:
         if save and save.epochs:
@@ -132,6 +137,30 @@ def run_train(args: argparse.Namespace) -> None:
     )
     if args.save:
         print(f"weights saved to {args.save}")
+    if args.folder:
+        with user_errors():
+            write_run(args.folder, model, trained.accuracy)
+        print(f"run saved to {args.folder}")
+
+
+def run_callbacks(folder: Path) -> list[Any]:
+    from .callbacks import CSVLogger, ModelCheckpoint
+
+    folder.mkdir(parents=True, exist_ok=True)
+    return [CSVLogger(folder / "history.csv"), ModelCheckpoint(folder / "model.tapwise")]
+
+
+def write_run(folder: Path, model: Sequential, accuracy: float) -> None:
+    """What a run leaves beside history.csv and model.tapwise; the curves where matplotlib is."""
+    from . import plot_model
+
+    lines: list[str] = []
+    model.summary(print_fn=lines.append)
+    (folder / "summary.txt").write_text("\n".join([*lines, f"test accuracy {accuracy:.2%}"]) + "\n", encoding="utf-8")
+    plot_model(model, folder / "model.svg", show_shapes=True)
+    with suppress(ImportError):
+        assert model.history is not None
+        model.history.plot(folder / "history.png")
 
 
 def load(name: str, image_size: int | None, seed: int) -> Dataset:

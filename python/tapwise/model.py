@@ -19,7 +19,7 @@ from .layers.layer import Array, Cast, Input, InputLayer, Layer, Parameter, Shap
 from .layers.symbolic import Node, Symbolic, tensors
 from .model_config import config_of, made_of_config
 from .schedule import Schedule
-from .summary import summary
+from .summary import sparsity, summary
 from .trainer import Trainer
 
 PLANS = 8  # that a model keeps: batch sizes, of training and of prediction
@@ -278,6 +278,11 @@ class Model(Trainer):
     def summary(self, *, print_fn: Callable[[str], object] = print) -> None:
         """Print the layers as Keras' table, each with its share of the parameters, and point at the largest."""
         print_fn(summary(self))
+
+    def sparsity(self, threshold: float = 1e-3, *, print_fn: Callable[[str], object] = print) -> None:
+        """Print for each array of weights how many are at most threshold times its largest: what L1 prunes."""
+        self._built()
+        print_fn(sparsity(self, threshold))
 
     def _built(self) -> None:
         if not self.outputs:

@@ -6,6 +6,8 @@ import math
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
+import numpy as np
+
 from .layers.layer import Layer, Parameter
 from .layers.reshape import Flatten
 from .layers.symbolic import Node
@@ -108,3 +110,16 @@ def size(parameters: list[Parameter]) -> str:
         if memory >= 1024:
             memory, unit = memory / 1024, larger
     return f"{sum(w.value.size for w in parameters):,} ({memory:.2f} {unit})"
+
+
+def sparsity(model: Model, threshold: float) -> str:
+    """For each array of weights the share that is next to nothing, and its regularizer."""
+    rows = []
+    for layer in model.layers:
+        for weight in layer.trainable_weights:
+            sizes = np.abs(weight.value)
+            small = int((sizes <= threshold * sizes.max(initial=0)).sum())
+            share = f"{small / max(1, sizes.size):.1%}"
+            kind = type(weight.regularizer).__name__ if weight.regularizer else "-"
+            rows.append((f"{layer.name}/{weight.name}", kind, f"{sizes.size:,}", share))
+    return "\n".join(table(("Weights", "Regularizer", "Size", "Near 0"), rows))

@@ -21,6 +21,7 @@ from .history import History
 from .layers.layer import Parameter, Shape, float32s
 from .objective import Objective
 from .random import next_seed
+from .scaling import TargetScaler
 
 Examples: TypeAlias = tuple[list[Array], list[Any]]  # an array for each input and output
 Held: TypeAlias = tuple[list[Array], list[Any], Array | None]  # with the weights of the examples
@@ -39,6 +40,7 @@ class Trainer:
     loss: Any
     objective: Objective
     compiled = False
+    target_scaler: TargetScaler | None = None
     batches: Batches | Stream  # of the last fit
     _classes: dict[int, float] | None = None
     _regularized: Sequence[Parameter] = ()
@@ -98,9 +100,13 @@ class Trainer:
         *,
         loss_weights: Any = None,
         metrics: Any = None,
+        target_scaler: TargetScaler | None = None,
     ) -> None:
         """Choose how to train: names as in Keras ("adam", "mse", "accuracy") or objects; for several outputs see
-        Objective."""
+        Objective. target_scaler: targets of one output are trained on as it scales them, and predict undoes that."""
+        if target_scaler is not None and len(self.output_names) != 1:
+            raise ValueError(f"target_scaler must be None for {len(self.output_names)} outputs")
+        self.target_scaler = target_scaler
         objective = Objective(self.output_names, loss, loss_weights, metrics)
         self.optimizer = optimizers.get(optimizer)
         self.objective = objective
@@ -195,6 +201,8 @@ class Trainer:
                     whole[rows] = part
                 progress.step(step, {})
             progress.finish({})
+        if self.target_scaler:
+            return self.target_scaler.inverse_transform(y[0])
         return y[0] if len(y) == 1 else y
 
     def train_on_batch(
@@ -237,6 +245,8 @@ class Trainer:
         held: Held | None = None
         batches: Batches | Stream
         if isinstance(x, (Batches, Stream)):
+            if self.target_scaler:
+                raise ValueError("target_scaler must be None with batches: scale their y")
             if y is not None or validation_split:
                 raise ValueError("y and validation_split must be left out with Batches, which hold both x and y")
             batches = x
@@ -283,6 +293,10 @@ class Trainer:
             raise ValueError(f"x and y must hold the same number of examples >= 1, got {counts}")
         self.accept(xs)
         self.objective.check(ys, self.result_shapes)
+        if self.target_scaler:
+            if self.target_scaler.low is None and method != "evaluate":
+                self.target_scaler.fit(ys[0])
+            ys = [self.target_scaler.transform(ys[0])]
         return xs, ys
 
     def _batch(self, xs: list[Array], rows: slice | None = None) -> list[Array]:

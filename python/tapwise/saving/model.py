@@ -22,6 +22,7 @@ from ..configured import Configured, made_of, plain
 from ..data.npz import read_member
 from ..model import Model, Sequential
 from ..model_config import made_of_config
+from ..scaling import TargetScaler
 from .weights import named_weights, replacing
 
 FORMAT, VERSION = "tapwise-model", 1
@@ -39,7 +40,9 @@ def save_model(path: str | os.PathLike[str], model: Model, training: Mapping[str
         "training": dict(training or {}),
     }
     if model.compiled:
-        chosen = {name: getattr(model, name) for name in ("optimizer", "loss", "loss_weights", "metrics")}
+        chosen = {
+            name: getattr(model, name) for name in ("optimizer", "loss", "loss_weights", "metrics", "target_scaler")
+        }
         config["compile"] = {name: plain(value, name) for name, value in chosen.items()}
         optimizer = model.optimizer
         config["training"] |= {"iterations": optimizer.iterations, "learning_rate": optimizer.learning_rate}
@@ -72,6 +75,7 @@ def load_model(
                 made(chosen["loss"], losses.CLASSES, own),
                 loss_weights=chosen["loss_weights"],
                 metrics=made(chosen["metrics"], metrics.CLASSES, own),
+                target_scaler=made(chosen.get("target_scaler"), [TargetScaler], own),
             )
         give_arrays(model, config, arrays)
     except (ValueError, TypeError, KeyError, IndexError) as error:
