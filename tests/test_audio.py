@@ -68,6 +68,7 @@ def test_silence_goes():
     kept = audio.without_silence(x, RATE)
     assert 4000 <= len(kept) <= 4000 + 2 * 160
     assert len(audio.without_silence(np.zeros(500, np.float32), RATE)) == 0
+    assert len(audio.without_silence(x[:0], RATE)) == 0
 
 
 def test_mel_spectrogram_shows_a_sine_where_it_is():
@@ -108,6 +109,8 @@ def test_wav_files_of_all_widths(tmp_path, width):
     np.testing.assert_array_equal(x, want)
     write(tmp_path / "stereo.wav", width, want, 2)
     np.testing.assert_array_equal(audio.read_wav(tmp_path / "stereo.wav")[0], want.reshape(3, 2))
+    write(tmp_path / "empty.wav", width, [])
+    assert audio.read_wav(tmp_path / "empty.wav")[0].shape == (0,)
 
 
 def test_wav_files_that_cant_be_read_are_named(tmp_path):

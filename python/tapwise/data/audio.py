@@ -26,7 +26,7 @@ TINY = 1e-10  # the power below which decibels don't go
 def read_wav(path: str | os.PathLike[str]) -> tuple[Signal, int]:
     """Whole numbers of 8 to 32 bits -> ((samples,) or (samples, channels) in [-1, 1), the sample rate).
 
-    Raises ValueError naming the file if it is empty, truncated, compressed or no WAV file.
+    Raises ValueError naming the file if it is truncated, compressed or no WAV file.
     """
     path = Path(path)
     try:
@@ -35,7 +35,7 @@ def read_wav(path: str | os.PathLike[str]) -> tuple[Signal, int]:
             data = file.readframes(count)
     except (wave.Error, EOFError) as error:
         raise ValueError(f"{path}: not a readable WAV file: {str(error) or 'it ends too early'}") from None
-    if not count or len(data) != count * channels * width:
+    if len(data) != count * channels * width:
         found = len(data) // (channels * width)
         raise ValueError(f"{path}: the header declares {count} samples, found {found}")
     x: NDArray[Any]
@@ -71,12 +71,13 @@ def time_stretch(x: Signal, rate: float) -> Signal:
     turns = expected + turns - 2 * np.pi * np.rint(turns / (2 * np.pi))
     phases = np.angle(frames[0]) + np.vstack([np.zeros_like(expected), np.cumsum(turns[:-1], 0)])
     pieces = _scipy("fft").irfft(sizes * np.exp(1j * phases)) * window
-    sums, weights = np.zeros((2, len(pieces) * hop + WINDOW))
-    for i, piece in enumerate(pieces):
-        sums[i * hop : i * hop + WINDOW] += piece
-        weights[i * hop : i * hop + WINDOW] += window * window
+    sums, weights = np.zeros((2, len(pieces) + 3, hop))
+    for quarter in range(4):
+        part = slice(quarter * hop, (quarter + 1) * hop)
+        sums[quarter : quarter + len(pieces)] += pieces[:, part]
+        weights[quarter : quarter + len(pieces)] += (window * window)[part]
     length = round(len(x) / rate)
-    y = sums / np.maximum(weights, 1e-3)
+    y = (sums / np.maximum(weights, 1e-3)).ravel()
     return fitted(y[WINDOW // 2 : WINDOW // 2 + length], length)
 
 
@@ -112,6 +113,8 @@ def fitted(x: NDArray[Any], length: int) -> Signal:
 
 def without_silence(x: Signal, sample_rate: int, decibels: float = 40.0) -> Signal:
     """What lies between the first and the last 20 ms that are at most decibels below the loudest 20 ms."""
+    if not len(x):
+        return x
     size = max(1, sample_rate // 50)
     blocks = np.pad(_checked(x), (0, -len(x) % size)).reshape(-1, size)
     powers = np.mean(blocks.astype(np.float64) ** 2, 1)
