@@ -62,6 +62,17 @@ using ConvGradWeightBias = void(const Conv&, const Split&, const Prologue&, cons
 // group).
 using ConvUnpack = void(const Conv& s, Index chunks, const float* sums, float* dw, Index begin, Index end);
 
+// A depthwise convolution, and the pointwise one to `co` channels that alone reads its result, the middle.
+struct Separable {
+  Weights depthwise, pointwise;
+  Epilogue middle;  // without residual
+  Epilogue e;
+  Index co;
+};
+// s: the depthwise convolution. Range: tasks of the split, near-equal blocks; its copy_gap is that of the middle.
+using SeparableForward = void(const Conv& s, const Split&, const Separable&, const float* x, float* y, float* scratch,
+                              Index begin, Index end);
+
 // How a Winograd convolution is cut: y in tiles of tile_h x tile_w pixels, numbered over images, rows and columns.
 // Rounds and blocks are near-equal shares, of all tiles and of a round's. Made by winograd_plan.cpp.
 struct Tiling {

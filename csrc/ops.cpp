@@ -6,6 +6,8 @@
 #include <cstdint>
 #include <cstring>
 #include <stdexcept>
+#include <string>
+#include <utility>
 #include <vector>
 
 #include "nn.h"
@@ -204,6 +206,11 @@ bool same_layout(const PackedWeights& packed, const Conv& s, const Plan& p) {
          p.split.shared_floats == packed.plan.split.shared_floats;
 }
 
+void check_packed(const PackedWeights& packed, const Conv& s, const Plan& p, const Table& t) {
+  if (std::strcmp(t.isa, packed.isa) != 0 || !same_layout(packed, s, p))
+    throw std::invalid_argument("w must be packed for this convolution and instruction set");
+}
+
 }  // namespace
 
 void conv_forward(const Conv& s, Choice choice, const float* x, const float* w, const Epilogue& e, float* y) {
@@ -227,9 +234,29 @@ void conv_packed(const Conv& conv, const PackedWeights& packed, const float* fro
   const Table& t = table();
   const Conv s = simplified(conv);
   const Plan p = plan_conv(s, packed.pass, {packed.plan.algorithm, Accuracy::standard, true}, t);
-  if (std::strcmp(t.isa, packed.isa) != 0 || !same_layout(packed, s, p))
-    throw std::invalid_argument("w must be packed for this convolution and instruction set");
+  check_packed(packed, s, p, t);
   if (p.split.tasks > 0) run(s, p, packed.pass, t, from, {packed.memory.data(), packed.finite}, false, e, to);
+}
+
+void separable_forward(const Conv& depthwise, const Conv& pointwise, const float* x, const AnyWeights& depthwise_w,
+                       const AnyWeights& pointwise_w, const Epilogue& middle, const Epilogue& e, float* y) {
+  const Table& t = table();
+  const Conv s = simplified(depthwise), mix = simplified(pointwise);
+  const SeparablePlan plan = plan_separable(s, mix, t);
+  if (!plan.fused) throw std::invalid_argument(std::string("the convolutions can't take one pass: ") + plan.reason);
+  if (plan.split.tasks == 0) return;
+  float* shared = scratch(Scratch::shared, plan.split.shared_floats);
+  const auto weights = [&](const Conv& conv, const AnyWeights& any) -> Weights {
+    const Plan p = plan_conv(conv, Pass::forward, {Algorithm::direct}, t);
+    if (!any.packed) return pack(conv, p, any.w, false, t, std::exchange(shared, shared + p.split.shared_floats));
+    check_packed(*any.packed, conv, p, t);
+    return {any.packed->memory.data(), any.packed->finite};
+  };
+  const Separable both = {weights(s, depthwise_w), weights(mix, pointwise_w), middle, e, mix.co};
+  parallel_for(plan.split.tasks, grain(plan.split.tasks), [&](Index begin, Index end) {
+    const FlushSubnormals flush;
+    t.conv_separable_forward(s, plan.split, both, x, y, scratch(Scratch::task, plan.split.scratch_floats), begin, end);
+  });
 }
 
 void conv_grad_weight(const Conv& conv, Choice choice, const float* x, const float* dy, float* dw) {

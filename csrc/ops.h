@@ -28,6 +28,17 @@ struct PackedWeights {
 // The pass that the weights are packed for. Throws std::invalid_argument where they don't fit.
 void conv_packed(const Conv&, const PackedWeights&, const float* from, const Epilogue&, float* to);
 
+// Weights of a call: w, with the strides that Conv gives, or packed before.
+struct AnyWeights {
+  const float* w;
+  const PackedWeights* packed;
+};
+
+// y = activation(pointwise(middle) + b + residual), middle = activation(depthwise(x) + b), where plan_separable fuses
+// the two. Throws std::invalid_argument where it doesn't, or where packed weights don't fit.
+void separable_forward(const Conv& depthwise, const Conv& pointwise, const float* x, const AnyWeights& depthwise_w,
+                       const AnyWeights& pointwise_w, const Epilogue& middle, const Epilogue&, float* y);
+
 // dw has the strides that Conv gives for w.
 void conv_grad_weight(const Conv&, Choice, const float* x, const float* dy, float* dw);
 

@@ -58,6 +58,14 @@ Split split_pixels(const Conv& s, const Table&);
 // The split of the weight gradient of filters: of one channel each (depthwise), or a group of a few.
 Split split_filter_weights(const Conv& s, bool depthwise, const Table&);
 
+// A depthwise convolution followed by a pointwise one, both simplified: in one pass by blocks, or in two.
+struct SeparablePlan {
+  bool fused;
+  Split split;  // where fused; shared_floats of both convolutions' weights
+  const char* reason;
+};
+SeparablePlan plan_separable(const Conv& depthwise, const Conv& pointwise, const Table&);
+
 // Whether automatic may pick it.
 bool admitted(const Conv&, Pass, Accuracy, Algorithm);
 

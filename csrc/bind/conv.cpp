@@ -1,4 +1,6 @@
 // conv.cpp — convolutions for Python: check, release the GIL, call.
+#include <variant>
+
 #include "../cost.h"
 #include "../low_precision.h"
 #include "../nn.h"
@@ -93,6 +95,50 @@ void packed(const Geometry& g, const Array& from, const ShapedWeights& w, const 
   float* const data = to.mutable_data();
   const py::gil_scoped_release unlocked;
   conv_packed(g.s, w.packed, from.data(), e, data);
+}
+
+struct SeparableGeometry {
+  const Geometry &depthwise, &pointwise;
+
+  SeparableGeometry(const Geometry& first, const Geometry& second) : depthwise(first), pointwise(second) {
+    const Conv& p = second.s;
+    if (first.y_shape != second.x_shape || p.kd * p.kh * p.kw * p.sd * p.sh * p.sw > 1 || p.pf || p.pt || p.pl)
+      throw std::invalid_argument("the second convolution must be a pointwise one of the first one's result");
+  }
+};
+
+using MaybePacked = std::variant<const ShapedWeights*, StridedArray>;
+
+// Weights with the strides that `s` then has.
+AnyWeights any_weights(const Geometry& g, const MaybePacked& w, Conv& s, const char* name) {
+  if (const auto* const packed = std::get_if<const ShapedWeights*>(&w)) return {nullptr, &(*packed)->packed};
+  const auto& array = std::get<StridedArray>(w);
+  need_shape(array, g.w_shape, name);
+  s = g.with_strides(array);
+  return {array.data(), nullptr};
+}
+
+void separable(const Geometry& depthwise, const Geometry& pointwise, const Array& x, const MaybePacked& depthwise_w,
+               const MaybePacked& pointwise_w, const std::optional<Array>& depthwise_b, const std::optional<Array>& b,
+               Array& y, const std::optional<std::string>& depthwise_activation, float depthwise_alpha,
+               const std::optional<std::string>& activation, float alpha, const std::optional<Array>& residual) {
+  const SeparableGeometry g(depthwise, pointwise);
+  need_shape(x, depthwise.x_shape, "x");
+  need_shape(y, pointwise.y_shape, "y");
+  Conv s = depthwise.s, mix = pointwise.s;
+  const AnyWeights first = any_weights(depthwise, depthwise_w, s, "depthwise_w");
+  const AnyWeights second = any_weights(pointwise, pointwise_w, mix, "pointwise_w");
+  const Epilogue middle = epilogue(depthwise_b, s.co, {}, {}, depthwise_activation, depthwise_alpha);
+  const Epilogue e = epilogue(b, mix.co, residual, pointwise.y_shape, activation, alpha);
+  float* const to = y.mutable_data();
+  const py::gil_scoped_release unlocked;
+  separable_forward(s, mix, x.data(), first, second, middle, e, to);
+}
+
+py::tuple separable_plan(const Geometry& depthwise, const Geometry& pointwise) {
+  const SeparableGeometry g(depthwise, pointwise);
+  const SeparablePlan p = plan_separable(simplified(depthwise.s), simplified(pointwise.s), table());
+  return py::make_tuple(p.fused, p.reason, p.split.scratch_floats * static_cast<Index>(sizeof(float)));
 }
 
 void grad_weight(const Geometry& g, const Array& x, const Array& dy, Array& dw, const std::string& algorithm,
@@ -217,6 +263,10 @@ void bind_conv(py::module_& m) {
       .def_property_readonly("shape", [](const ShapedWeights& w) { return py::tuple(py::cast(w.shape)); });
   m.def("conv_packed", &packed, "geometry"_a, array("input"), "w"_a, optional("b"), array("output"), "activation"_a,
         "alpha"_a, optional("residual"));
+  m.def("separable_conv", &separable, "depthwise"_a, "pointwise"_a, array("x"), array("depthwise_w"),
+        array("pointwise_w"), optional("depthwise_b"), optional("b"), array("y"), "depthwise_activation"_a,
+        "depthwise_alpha"_a, "activation"_a, "alpha"_a, optional("residual"));
+  m.def("plan_separable", &separable_plan, "depthwise"_a, "pointwise"_a);
   m.def("conv_grad_weight", &grad_weight, "geometry"_a, array("x"), array("dy"), array("dw"), "algorithm"_a,
         "accuracy"_a, optional("db"), optional("y"), optional("work"), "activation"_a, "alpha"_a);
   m.def("conv_bf16_grad_input", &bf16_grad_input, "geometry"_a, array("dy"), array("w"), array("dx"), "algorithm"_a,

@@ -6,6 +6,7 @@
 //
 // Tiles in registers, see filter.h and filter_grad.h; memory bounds the larger maps. In the input gradient of a stride
 // four pixels share the load of a weight vector. groups == ci == co; plan.cpp guarantees it.
+#include "channelwise.h"
 #include "convolve.h"
 #include "filter_grad.h"
 
@@ -27,31 +28,6 @@ struct Depthwise {
         depthwise_run(run, weights.packed + p * panel_floats, put(panel, h, w, w_step));
       }
     });
-  }
-};
-
-// Vectors of channels, two to a packed panel.
-struct Channelwise {
-  static constexpr Index kVectors = kPanel / kLanes;
-  Index groups, taps, tap_floats, vectors;
-
-  TAPWISE_INLINE Channelwise(const Conv& s, bool last_tap_first)
-      : groups(s.groups),
-        taps(s.kd * s.kh * s.kw),
-        tap_floats(last_tap_first ? -kPanel : kPanel),
-        vectors((s.groups + kLanes - 1) / kLanes) {}
-
-  TAPWISE_INLINE Index channel(Index v) const { return v * kLanes; }
-  TAPWISE_INLINE Index from_channel(Index v) const { return v * kLanes; }
-  TAPWISE_INLINE Index outputs(Index v) const { return least<Index>(kLanes, groups - v * kLanes); }
-  TAPWISE_INLINE Index inputs(Index v) const { return outputs(v); }
-  TAPWISE_INLINE bool is_full(Index v) const { return outputs(v) == kLanes; }
-  TAPWISE_INLINE Index weights(Index v) const {
-    return (v / kVectors * taps + (tap_floats < 0 ? taps - 1 : 0)) * kPanel + v % kVectors * kLanes;
-  }
-  template <bool kFull>
-  TAPWISE_INLINE OwnChannel<kFull> lanes(Index v) const {
-    return {outputs(v)};
   }
 };
 

@@ -60,7 +60,8 @@ struct Tile {
   const float* residual;  // or null
   Index y_row, y_column;
   Index outputs;  // columns
-  bool streams;   // larger than the caches, see Split
+  bool fetches;   // the rows of the tile below
+  bool streams;   // past the caches
 };
 
 // What a sum of one vector of outputs needs beside the tile.
@@ -132,7 +133,7 @@ TAPWISE_INLINE void tile_3x3(const Tile& t, const Filters& f, const Lanes& lanes
       TAPWISE_UNROLL for (int j = 0; j < (kColumns - 1) * kStride + 3; ++j) {
         if (kChecked && (j < t.columns.first || j >= t.columns.last)) continue;
         const Vec x = lanes.at(row + j * t.x_column, input);
-        if (t.streams && r >= 3 - kStride && j < kColumns * kStride)
+        if (t.fetches && r >= 3 - kStride && j < kColumns * kStride)
           __builtin_prefetch(row + kHeight * kStride * t.x_row + j * t.x_column);
         TAPWISE_UNROLL for (int ky = 0; ky < 3; ++ky) TAPWISE_UNROLL for (int kx = 0; kx < 3; ++kx) {
           const int y = (r - ky) / kStride, i = (j - kx) / kStride;

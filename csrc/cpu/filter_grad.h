@@ -19,7 +19,7 @@ TAPWISE_INLINE void load_tile(Vec (&dy)[kHeight][kWidth], const Tile& t, const L
     const Index count = kChecked && i >= t.outputs ? 0 : lanes.outputs();
     const float* const p = t.y + r * t.y_row + i * t.y_column;
     dy[r][i] = load_part(p, count);
-    if (t.streams) __builtin_prefetch(p + kHeight * t.y_row);
+    if (t.fetches) __builtin_prefetch(p + kHeight * t.y_row);
   }
 }
 
@@ -37,7 +37,7 @@ TAPWISE_INLINE void grad_3x3(const Tile& t, const Filters& f, const Lanes& lanes
       TAPWISE_UNROLL for (int j = 0; j < (kColumns - 1) * kStride + 3; ++j) {
         if (kChecked && (j < t.columns.first || j >= t.columns.last)) continue;
         const Vec x = lanes.at(row + j * t.x_column, input);
-        if (t.streams && r >= 3 - kStride && j < kColumns * kStride)
+        if (t.fetches && r >= 3 - kStride && j < kColumns * kStride)
           __builtin_prefetch(row + kHeight * kStride * t.x_row + j * t.x_column);
         TAPWISE_UNROLL for (int ky = 0; ky < 3; ++ky) TAPWISE_UNROLL for (int kx = 0; kx < 3; ++kx) {
           const int y = (r - ky) / kStride, i = (j - kx) / kStride;
@@ -207,7 +207,7 @@ TAPWISE_INLINE void filter_grad_weight(const Conv& conv, const Split& split, con
         const Region from = read_region(s, b, x, planes, part, i1 - i0, scratch);
         float* const copy = scratch + (planes ? part_floats(part, i1 - i0) : 0);
         const Region gradient = output_region(s, b, dy, o0, o1, copy, true);
-        filter_block<decltype(tiles)>(s, b, from, gradient, nullptr, filters, technique, v0, v1, split.streams);
+        filter_block<decltype(tiles)>(s, b, from, gradient, nullptr, filters, technique, v0, v1, split.streams, false);
       }
     };
     add_blocks(GradTiles{});

@@ -84,13 +84,13 @@ struct SumTiles {
 template <class Tiles, class Technique>
 TAPWISE_INLINE void filter_block(const Sides& s, const Block& b, const Region& from, const Region& to,
                                  const float* residual, const Filters& f, const Technique& technique, Index v0,
-                                 Index v1, bool streams) {
+                                 Index v1, bool fetches, bool streams) {
   const Grid d = grid_of(s.d), h = grid_of(s.h), w = grid_of(s.w);
   const bool square = s.d.k == 1 && s.h.k == 3 && s.w.k == 3 && h.stride == w.stride && h.stride <= 2;
   const Index tile_rows = square ? kRows : 1, tile_columns = square ? kColumns : kWideColumns;
   const Index in_d = b.d * s.d.stride - s.d.pad;
   Tile t = {};
-  t.streams = streams;
+  t.fetches = fetches, t.streams = streams;
   t.x_depth = d.dilation * from.d_step, t.x_row = h.dilation * from.h_step, t.x_column = w.dilation * from.w_step;
   t.y_row = h.step * to.h_step, t.y_column = w.step * to.w_step;
   t.depths = inside(in_d, d.dilation, s.d.in, s.d.k);
@@ -144,7 +144,7 @@ TAPWISE_INLINE void filter(const Sides& s, const Split& split, const Epilogue& e
     if (planes) copy += part_floats(part, i1 - i0);
     const float* residual = e.residual ? output_region(s, b, e.residual, o0, o1, copy, true).data : nullptr;
     const Region to = output_region(s, b, y, o0, o1, copy, false);
-    filter_block<SumTiles>(s, b, from, to, residual, filters, technique, v0, v1, streams);
+    filter_block<SumTiles>(s, b, from, to, residual, filters, technique, v0, v1, split.streams, streams);
     if (planes) write_block(s, b, copy, o0, o1, y);
   }
   if (streams) stream_end();

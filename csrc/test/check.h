@@ -146,6 +146,7 @@ void for_each_level(const Options& options, const Visit& visit) {
 int report(const Options&);
 
 void test_conv(const Options&);
+void test_separable(const Options&);
 void test_pool(const Options&);
 void test_nn(const Options&);
 void test_norm(const Options&);

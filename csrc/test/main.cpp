@@ -16,9 +16,10 @@ struct Subject {
   const char* name;
   void (*test)(const Options&);
 };
-constexpr Subject kSubjects[] = {{"threads", test_threads}, {"conv", test_conv}, {"low_precision", test_low_precision},
-                                 {"pool", test_pool},       {"nn", test_nn},     {"norm", test_norm},
-                                 {"optim", test_optim}};
+constexpr Subject kSubjects[] = {{"threads", test_threads},     {"conv", test_conv},
+                                 {"separable", test_separable}, {"low_precision", test_low_precision},
+                                 {"pool", test_pool},           {"nn", test_nn},
+                                 {"norm", test_norm},           {"optim", test_optim}};
 
 bool is_subject(const std::string& name) {
   for (const Subject& subject : kSubjects)

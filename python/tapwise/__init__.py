@@ -22,7 +22,9 @@ from .model import Model as Model
 from .model import Sequential as Sequential
 from .ops import *  # noqa: F403
 from .plan import Plan as Plan
+from .plan import SeparablePlan as SeparablePlan
 from .plan import plan as plan
+from .plan import plan_separable as plan_separable
 from .quantize import Quantized as Quantized
 from .quantize import quantize as quantize
 from .random import set_random_seed as set_random_seed

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from .backend import current
 from .ops.check import refuse_choice
 from .ops.geometry import Padding, Shape, Sizes, conv_geometry
+from .ops.separable import separable_geometry
 from .ops.tuned import tuned
 
 DIRECTIONS = ("forward", "grad_input", "grad_weight")
@@ -102,3 +103,38 @@ def plan(
         fields["reason"] = "the fastest that tune measured"
     fields["candidates"] = tuple(Candidate(*candidate) for candidate in fields["candidates"])
     return Plan(direction=direction, backend=backend.name, isa=backend.isa_name(), **fields)
+
+
+@dataclass(frozen=True)
+class SeparablePlan:
+    """How separable_conv runs: in one pass (fused), block by block of the middle, or in two; and why.
+
+    workspace_bytes: a block of the middle, of each thread.
+    """
+
+    fused: bool
+    reason: str
+    workspace_bytes: int
+    backend: str
+    isa: str
+
+    def __str__(self) -> str:
+        how = f"fused, {self.workspace_bytes:,} bytes of each thread" if self.fused else "two passes"
+        return f"separable by {self.backend} ({self.isa}): {how}\n  because    {self.reason}"
+
+
+def plan_separable(
+    x_shape: Shape,
+    depthwise_shape: Shape,
+    pointwise_shape: Shape,
+    *,
+    strides: Sizes = 1,
+    padding: Padding = "valid",
+    dilation: Sizes = 1,
+    data_format: str = "channels_last",
+) -> SeparablePlan:
+    """The plan of separable_conv for these shapes. Nothing runs. Raises ValueError on sizes that don't fit."""
+    backend = current()
+    shapes = x_shape, depthwise_shape, pointwise_shape
+    g = separable_geometry(*shapes, strides, padding, dilation, data_format)
+    return SeparablePlan(*backend.plan_separable(*g), backend.name, backend.isa_name())

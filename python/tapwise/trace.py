@@ -101,6 +101,8 @@ class Recorder:
             algorithm, copied_bytes = given.get("algorithm", ""), 0
             if name == "pack":
                 copied_bytes = value.nbytes
+            elif name == "separable_conv":
+                algorithm = "fused" if given["middle"] is None else "two passes"
             elif arrays and algorithm:
                 plan = self._module.plan(given["g"], direction, algorithm, given["accuracy"])
                 algorithm = plan["algorithm"]

@@ -70,6 +70,22 @@ class PackedWeights:
     @property
     def shape(self) -> tuple[int, ...]: ...
 
+def separable_conv(
+    depthwise: Geometry,
+    pointwise: Geometry,
+    x: Array,
+    depthwise_w: Array | PackedWeights,
+    pointwise_w: Array | PackedWeights,
+    depthwise_b: Array | None,
+    b: Array | None,
+    y: Array,
+    depthwise_activation: str | None,
+    depthwise_alpha: float,
+    activation: str | None,
+    alpha: float,
+    residual: Array | None,
+) -> None: ...
+def plan_separable(depthwise: Geometry, pointwise: Geometry) -> tuple[bool, str, int]: ...
 def conv_packed(
     geometry: Geometry,
     input: Array,

@@ -113,6 +113,17 @@ class Backend(Protocol):
     ) -> None:
         """dx = activation(the input gradient + b + residual): a transposed convolution is this."""
 
+    def separable_conv(
+        self, x: Array, depthwise_w: Weights, depthwise_b: Array | None, middle: Array | None, pointwise_w: Weights,
+        b: Array | None, y: Array, depthwise: ConvGeometry, pointwise: ConvGeometry,
+        *, depthwise_activation: str | None, depthwise_alpha: float, activation: str | None, alpha: float,
+        residual: Array | None,
+    ) -> None:  # fmt: skip
+        """conv of conv's result, the middle: room for it, or None where plan_separable says that it is never stored."""
+
+    def plan_separable(self, depthwise: ConvGeometry, pointwise: ConvGeometry) -> tuple[bool, str, int]:
+        """Whether the two take one pass, the reason, and the bytes of workspace of each thread."""
+
     def pack(self, w: Array, g: ConvGeometry, direction: str, algorithm: str) -> Weights:
         """w for the forward or grad_input pass by that algorithm, in memory of its own: has shape and nbytes."""
 

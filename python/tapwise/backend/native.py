@@ -12,6 +12,7 @@ import numpy as np
 
 from . import _core
 from .interface import Array, PlanFields, Update, Weights
+from .separable import in_two_passes
 
 if TYPE_CHECKING:
     from ..ops.geometry import ConvGeometry, PoolGeometry
@@ -69,6 +70,31 @@ def conv_grad_input(
         _core.conv_packed(_conv(g), dy, w, b, dx, activation, alpha, residual)
     else:
         _core.conv_grad_input(_conv(g), dy, w, b, dx, algorithm, accuracy, activation, alpha, residual)
+
+
+_two_passes = in_two_passes(conv)
+
+
+def separable_conv(
+    x: Array, depthwise_w: Weights, depthwise_b: Array | None, middle: Array | None, pointwise_w: Weights,
+    b: Array | None, y: Array, depthwise: ConvGeometry, pointwise: ConvGeometry,
+    *, depthwise_activation: str | None, depthwise_alpha: float, activation: str | None, alpha: float,
+    residual: Array | None,
+) -> None:  # fmt: skip
+    if middle is None:
+        _core.separable_conv(
+            _conv(depthwise), _conv(pointwise), x, depthwise_w, pointwise_w, depthwise_b, b, y, depthwise_activation,
+            depthwise_alpha, activation, alpha, residual,
+        )  # fmt: skip
+    else:
+        _two_passes(
+            x, depthwise_w, depthwise_b, middle, pointwise_w, b, y, depthwise, pointwise, activation=activation,
+            depthwise_activation=depthwise_activation, depthwise_alpha=depthwise_alpha, alpha=alpha, residual=residual,
+        )  # fmt: skip
+
+
+def plan_separable(depthwise: ConvGeometry, pointwise: ConvGeometry) -> tuple[bool, str, int]:
+    return _core.plan_separable(_conv(depthwise), _conv(pointwise))
 
 
 def pack(w: Array, g: ConvGeometry, direction: str, algorithm: str) -> _core.PackedWeights:

@@ -17,6 +17,8 @@ from .low_precision import cast as cast
 from .low_precision import conv_bf16 as conv_bf16
 from .low_precision import conv_int8 as conv_int8
 from .low_precision import pack_words as pack_words
+from .separable import in_two_passes
+from .separable import plan_separable as plan_separable
 from .silent import silent
 from .taps import images, last, sizes, taps, weights
 from .updates import moving_average as moving_average
@@ -61,8 +63,10 @@ def conv_grad_input(
     finish(dx, b, residual, activation, alpha, g.channels_last)
 
 
+separable_conv = in_two_passes(conv)
+
+
 def pack(w: Array, g: ConvGeometry, direction: str, algorithm: str) -> Array:
-    """A copy: nothing is packed here."""
     return w.copy()
 
 
@@ -324,16 +328,11 @@ def plan(g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> Plan
         raise ValueError(f"algorithm must be auto or direct on the reference backend, got {algorithm!r}")
     product = {"forward": g.y_shape, "grad_input": g.x_shape, "grad_weight": g.w_shape}[direction]
     return {
-        "algorithm": "direct",
-        "packed_algorithm": "direct",
-        "possible": ("direct",),
-        "candidates": (("direct", None, ""),),
-        "tile": "one tap",
-        "workspace_bytes": 4 * math.prod(product),
-        "packed_bytes": 0,
-        "expected_gflops": None,
+        "algorithm": "direct", "packed_algorithm": "direct", "possible": ("direct",),
+        "candidates": (("direct", None, ""),), "tile": "one tap", "workspace_bytes": 4 * math.prod(product),
+        "packed_bytes": 0, "expected_gflops": None,
         "reason": "the reference sums over taps in NumPy, whatever the shape",
-    }
+    }  # fmt: skip
 
 
 def isa_available() -> list[str]:

@@ -37,6 +37,7 @@ from .pool import (
     max_pool,
     max_pool_grad,
 )
+from .separable import separable_conv
 from .training import adam_update, dropout, dropout_grad, moving_average, sgd_update
 
 __all__ = [
@@ -79,6 +80,7 @@ __all__ = [
     "pack",
     "relu",
     "relu6",
+    "separable_conv",
     "sgd_update",
     "sigmoid",
     "softmax",

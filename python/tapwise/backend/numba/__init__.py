@@ -12,8 +12,9 @@ import llvmlite
 import numba
 import numpy as np
 
+from ..separable import plan_separable
 from .activation import activation, activation_grad, add
-from .conv import conv, conv_grad_input, conv_grad_weight, pack
+from .conv import conv, conv_grad_input, conv_grad_weight, pack, separable_conv
 from .dropout import dropout
 from .loss import softmax, softmax_cross_entropy, softmax_cross_entropy_grad, softmax_grad
 from .low_precision import (
@@ -37,8 +38,9 @@ __all__ = [
     "cast", "conv", "conv_bf16", "conv_bf16_grad_input", "conv_bf16_grad_weight", "conv_grad_bias", "conv_grad_input",
     "conv_grad_weight", "conv_int8", "dropout", "dtypes", "fma_peak", "has_bfloat16",
     "isa_available", "isa_kernels", "isa_name", "isa_use", "machine_threads", "max_pool",
-    "max_pool_grad", "moving_average", "name", "optimizer_update", "pack", "pack_words", "plan", "set_thread_count",
-    "set_workspace_limit", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_grad", "softmax_grad",
+    "max_pool_grad", "moving_average", "name", "optimizer_update", "pack", "pack_words", "plan",
+    "plan_separable", "separable_conv", "set_thread_count", "set_workspace_limit", "softmax", "softmax_cross_entropy",
+    "softmax_cross_entropy_grad", "softmax_grad",
     "square_sums", "thread_count", "workspace_limit",
 ]  # fmt: skip
 

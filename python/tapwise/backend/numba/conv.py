@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..separable import in_two_passes
 from . import direct, grouped, im2col, rows
 from .activation import Epilogue, activation_grad
 from .compiled import Array
@@ -56,6 +57,9 @@ def conv_grad_input(
         im2col.grad_input(dy, w, dx, c, epilogue, im2col.joins(c, accuracy))
     else:
         _direct_grad_input(dy, w, dx, c, epilogue)
+
+
+separable_conv = in_two_passes(conv)
 
 
 def pack(w: Array, g: ConvGeometry, direction: str, algorithm: str) -> Array:
