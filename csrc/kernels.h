@@ -39,6 +39,9 @@ struct Split {
   bool streams;          // filters: x and y exceed the caches, so y goes past them
 };
 
+// Depthwise input gradients of a larger stride along a row are runs of pixels of a phase, not tiles.
+inline constexpr Index kPhasedStride = 2;
+
 // The weights of a call. A product of padding's zero and a finite weight changes no sum, so kernels may compute it.
 struct Weights {
   const float* packed;

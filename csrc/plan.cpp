@@ -261,23 +261,23 @@ Plan plan_plain(const Conv& s, Pass pass, Algorithm algorithm, const Table& t) {
   Plan p{};
   p.algorithm = algorithm;
   p.depthwise = p.algorithm == Algorithm::direct && is_depthwise(s);
-  const bool transposed = pass == Pass::grad_input && s.sd * s.sh * s.sw == 1;
-  p.grouped =
-      p.algorithm == Algorithm::direct && (pass != Pass::grad_input || transposed) && !p.depthwise && is_grouped(s, t);
+  const bool transposed = pass == Pass::grad_input;
+  p.grouped = p.algorithm == Algorithm::direct && !p.depthwise && is_grouped(s, t);
   p.packing = p.depthwise             ? Packing::depthwise
               : p.grouped             ? (transposed ? Packing::turned_groups : Packing::groups)
               : pass == Pass::forward ? Packing::forward
                                       : Packing::transposed;
   const Work w = work_of(s, pass, p.depthwise, t);
   const bool gathers = p.algorithm == Algorithm::im2col;
-  const bool of_filters = p.grouped || p.depthwise;
+  const bool runs = p.depthwise && transposed && s.sw > kPhasedStride;
+  const bool of_filters = (p.grouped || p.depthwise) && !runs;
   if (pass == Pass::grad_weight)
     p.split = of_filters ? split_filter_weights(s, p.depthwise, t)
               : gathers  ? split_weights(w, gathers, t.tile_pixels)
                          : split_pixels(s, t);
   else
-    p.split = of_filters && (pass == Pass::forward || transposed) ? split_filters(s, p.depthwise, transposed, t)
-                                                                  : split_outputs(w, gathers, t.tile_pixels, t.lanes);
+    p.split =
+        of_filters ? split_filters(s, p.depthwise, transposed, t) : split_outputs(w, gathers, t.tile_pixels, t.lanes);
   p.reason = p.depthwise ? "one filter a channel: channels fill the vectors"
              : p.grouped ? "small groups: the outputs of several fill a vector"
                          : "no column matrix: runs of channels are read in place";

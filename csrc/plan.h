@@ -30,7 +30,7 @@ struct Choice {
 struct Plan {
   Algorithm algorithm;  // never automatic or winograd
   bool depthwise;       // direct, by the depthwise kernels
-  bool grouped;         // direct, several groups a vector; grad_input at stride 1
+  bool grouped;         // direct, several groups a vector
   Packing packing;
   bool turns;           // Winograd's grad_input: the forward pass of turned()
   Tiling tiling;        // Winograd's; of split it fills in tasks, shared_floats and scratch_floats
@@ -49,7 +49,7 @@ const char* name_of(Algorithm);
 const char* refusal(const Conv&, Pass, Algorithm, const Table&);
 
 // The split of a forward pass whose filters see one channel each (depthwise), or a group of a few; or of their
-// input gradient at stride 1.
+// input gradient.
 Split split_filters(const Conv& s, bool depthwise, bool transposed, const Table&);
 
 // The split of a weight gradient by direct.

@@ -63,7 +63,11 @@ bool halve(const Conv& s, Split& split) {
 
 Split split_filters(const Conv& conv, bool depthwise, bool transposed, const Table& t) {
   Conv s = conv;
-  if (transposed) std::swap(s.id, s.od), std::swap(s.ih, s.oh), std::swap(s.iw, s.ow), std::swap(s.ci, s.co);
+  const Index strides = s.sd * s.sh * s.sw;
+  if (transposed) {
+    std::swap(s.id, s.od), std::swap(s.ih, s.oh), std::swap(s.iw, s.ow), std::swap(s.ci, s.co);
+    s.sd = s.sh = s.sw = 1;  // what a task reads is no more than at stride 1
+  }
   Split split{};
   split.chunks = 1;
   const Index group_inputs = s.ci / s.groups, group_outputs = s.co / s.groups, taps = s.kd * s.kh * s.kw;
@@ -73,7 +77,7 @@ Split split_filters(const Conv& conv, bool depthwise, bool transposed, const Tab
   split.shared_floats = split.panels * taps * (depthwise ? t.panel : group_inputs * t.lanes);
   split.rows = std::max<Index>(1, s.oh), split.cols = std::max<Index>(1, s.ow);
   count_tasks(s, split);
-  const Index products = s.n * s.co * s.od * s.oh * s.ow * taps * group_inputs;
+  const Index products = s.n * s.co * s.od * s.oh * s.ow * taps * group_inputs / (transposed ? strides : 1);
   const Index wanted = std::clamp<Index>(products / kTaskProducts, 1, kTasks);
   while (split.tasks > 0 && split.tasks < wanted && halve(s, split)) {
   }

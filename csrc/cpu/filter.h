@@ -60,6 +60,7 @@ struct Tile {
   const float* residual;  // or null
   Index y_row, y_column;
   Index outputs;  // columns
+  Index skipped;  // of them, pairs: the first ones
   bool fetches;   // the rows of the tile below
   bool streams;   // past the caches
 };
@@ -67,9 +68,9 @@ struct Tile {
 // What a sum of one vector of outputs needs beside the tile.
 struct Filters {
   Index depths, height, width;  // of the kernel
-  const float* w;
-  Index w_tap;     // floats from one tap to the next
-  Index w_input;   // weight gradients: from one input of the group to the next
+  const float* w;               // of the first tap
+  Index w_input;                // floats from one input of the group to the next
+  Index w_depth, w_row, w_tap;
   const float* b;  // or null
   Activation activation;
   float alpha;
@@ -99,10 +100,11 @@ struct GroupChannels {
 
 template <int kHeight, int kWidth, class Lanes>
 TAPWISE_INLINE void store_tile(const Vec (&sum)[kHeight][kWidth], const Tile& t, const Filters& f, const Lanes& lanes,
-                               Index outputs) {
+                               Index outputs, Index first = 0) {
   const Index count = lanes.outputs();
   TAPWISE_UNROLL for (int r = 0; r < kHeight; ++r) TAPWISE_UNROLL for (int i = 0; i < kWidth; ++i) {
     if (i >= outputs) break;
+    if (i < first) continue;
     const Index at = r * t.y_row + i * t.y_column;
     Vec y = sum[r][i];
     if (t.residual) y += load_part(t.residual + at, count);
@@ -114,7 +116,8 @@ TAPWISE_INLINE void store_tile(const Vec (&sum)[kHeight][kWidth], const Tile& t,
   }
   if (f.activation > Activation::relu)
     for (int r = 0; r < kHeight; ++r)
-      for (Index i = 0; i < outputs; ++i) activate(f.activation, f.alpha, t.y + r * t.y_row + i * t.y_column, count);
+      for (Index i = first; i < outputs; ++i)
+        activate(f.activation, f.alpha, t.y + r * t.y_row + i * t.y_column, count);
 }
 
 // kHeight x kColumns outputs of a 3x3 filter at stride kStride in both directions.
@@ -124,9 +127,9 @@ TAPWISE_INLINE void tile_3x3(const Tile& t, const Filters& f, const Lanes& lanes
   const Vec b = f.b ? load_part(f.b, lanes.outputs()) : Vec{};
   TAPWISE_UNROLL for (int r = 0; r < kHeight; ++r) TAPWISE_UNROLL for (int i = 0; i < kColumns; ++i) sum[r][i] = b;
   const float* weights = f.w;
-  for (Index input = 0; input < lanes.inputs(); ++input, weights += 9 * f.w_tap) {
+  for (Index input = 0; input < lanes.inputs(); ++input, weights += f.w_input) {
     Vec w[9];
-    TAPWISE_UNROLL for (int k = 0; k < 9; ++k) w[k] = load(weights + k * f.w_tap);
+    TAPWISE_UNROLL for (int k = 0; k < 9; ++k) w[k] = load(weights + k / 3 * f.w_row + k % 3 * f.w_tap);
     TAPWISE_UNROLL for (int r = 0; r < (kHeight - 1) * kStride + 3; ++r) {
       if (kChecked && (r < t.rows.first || r >= t.rows.last)) continue;
       const float* row = t.x + r * t.x_row;
@@ -178,7 +181,7 @@ TAPWISE_INLINE void tile_wide(const Tile& t, const Filters& f, const Lanes& lane
     for (Index d = t.depths.first; d < t.depths.last; ++d)
       for (Index r = t.rows.first; r < t.rows.last; ++r) {
         const float* x = t.x + d * t.x_depth + r * t.x_row;
-        const float* w = f.w + (((input * f.depths + d) * f.height + r) * f.width) * f.w_tap;
+        const float* w = f.w + input * f.w_input + d * f.w_depth + r * f.w_row;
         const auto add = [&]<int kCount>(Index k) {
           // Inputs that only a missing output reads are left out with those outside.
           const Index end = least(t.columns.last, (t.outputs - 1) * t.stride + k + kCount);

@@ -198,7 +198,9 @@ TAPWISE_INLINE void filter_grad_weight(const Conv& conv, const Split& split, con
     const Index i0 = technique.from_channel(v0), i1 = technique.from_channel(v1 - 1) + technique.inputs(v1 - 1);
     const Index o0 = technique.channel(v0), o1 = technique.channel(v1 - 1) + technique.outputs(v1 - 1);
     float* const own = sums + chunk * rows * row;
-    const Filters filters = {s.d.k, s.h.k, s.w.k, own, s.from_channels * row, row, nullptr, Activation::none, 0};
+    const Index tap = s.from_channels * row;
+    const Filters filters = {
+        s.d.k, s.h.k, s.w.k, own, row, s.h.k * s.w.k * tap, s.w.k * tap, tap, nullptr, Activation::none, 0};
     const auto add_blocks = [&](auto tiles) {
       clear_rows(own + o0, rows, row, o1 - o0);
       for (Index unit = chunk * units / split.chunks; unit < (chunk + 1) * units / split.chunks; ++unit) {

@@ -6,15 +6,6 @@
 namespace tapwise::ISA {
 namespace {
 
-// The input gradient at stride 1 as a forward pass over dy, with turned weights.
-TAPWISE_INLINE Sides turned_sides(const Conv& s) {
-  Sides sides = transposed_sides(s);
-  sides.transposed = false;
-  Axis* const axes[] = {&sides.d, &sides.h, &sides.w};
-  for (Axis* a : axes) a->pad = (a->k - 1) * a->dilation - a->pad;
-  return sides;
-}
-
 // Runs a kind of tile on vectors [v0, v1) of the technique: a whole vector takes no masks.
 template <class Kind, class Technique>
 void for_each_lanes(const Tile& tile, const Filters& filters, const Technique& technique, Index v0, Index v1) {
@@ -121,15 +112,32 @@ TAPWISE_INLINE void filter_block(const Sides& s, const Block& b, const Region& f
     }
 }
 
+// Weights [vector][input][tap][tap_floats], or before a vector's first one where tap_floats is negative.
+TAPWISE_INLINE Filters filters_of(const Sides& s, const float* w, Index tap_floats, const Epilogue& e) {
+  const Index row = s.w.k * tap_floats, depth = s.h.k * row, input = s.d.k * depth;
+  return {s.d.k, s.h.k, s.w.k, w, input < 0 ? -input : input, depth, row, tap_floats, e.b, e.activation, e.alpha};
+}
+
+// A pass over a block of a task.
+struct ForwardPass {
+  template <class Technique>
+  static void run(const Sides& s, const Block& b, const Region& from, const Region& to, const float* residual,
+                  const Filters& f, const Technique& technique, Index v0, Index v1, bool fetches, bool streams) {
+    filter_block<SumTiles>(s, b, from, to, residual, f, technique, v0, v1, fetches, streams);
+  }
+};
+
 // The tasks of a split whose panels are technique.kVectors vectors. Of channels_first arrays a task copies its part.
-template <class Technique>
+template <class Pass, class Technique>
 TAPWISE_INLINE void filter(const Sides& s, const Split& split, const Epilogue& e, const float* x,
                            const Weights& weights, float* y, float* scratch, const Technique& technique, Index begin,
                            Index end) {
   const bool planes = s.layout == Layout::channels_first;
-  const Filters filters = {s.d.k, s.h.k, s.w.k, weights.packed, technique.tap_floats, 0, e.b, e.activation, e.alpha};
-  const bool aligned = reinterpret_cast<std::uintptr_t>(y) % 16 == 0 && s.groups * s.to_channels % 4 == 0 &&
-                       technique.channel(1) % 4 == 0;
+  const Filters filters = filters_of(s, weights.packed, technique.tap_floats, e);
+  // Neighbouring pixels of a transposed pass are stored apart, so that they mustn't share a cache line.
+  const Index whole = s.transposed && s.w.stride > 1 ? 16 : 4;
+  const bool aligned = reinterpret_cast<std::uintptr_t>(y) % static_cast<std::uintptr_t>(4 * whole) == 0 &&
+                       s.groups * s.to_channels % whole == 0 && technique.channel(1) % 4 == 0;
   const bool streams = split.streams && aligned && e.activation <= Activation::relu;
   for (Index index = begin; index < end; ++index) {
     const Task task = task_at(s, split, index);
@@ -144,7 +152,7 @@ TAPWISE_INLINE void filter(const Sides& s, const Split& split, const Epilogue& e
     if (planes) copy += part_floats(part, i1 - i0);
     const float* residual = e.residual ? output_region(s, b, e.residual, o0, o1, copy, true).data : nullptr;
     const Region to = output_region(s, b, y, o0, o1, copy, false);
-    filter_block<SumTiles>(s, b, from, to, residual, filters, technique, v0, v1, split.streams, streams);
+    Pass::run(s, b, from, to, residual, filters, technique, v0, v1, split.streams, streams);
     if (planes) write_block(s, b, copy, o0, o1, y);
   }
   if (streams) stream_end();

@@ -37,9 +37,7 @@ void conv_separable_forward(const Conv& conv, const Split& split, const Separabl
   const Sides s = forward_sides(conv);
   const Channelwise technique(conv, false);
   const Index channels = conv.groups, pixel = channels + split.copy_gap;
-  const Filters filters = {
-      s.d.k,         s.h.k, s.w.k, p.depthwise.packed, technique.tap_floats, 0, p.middle.b, p.middle.activation,
-      p.middle.alpha};
+  const Filters filters = filters_of(s, p.depthwise.packed, technique.tap_floats, p.middle);
   for (Index index = begin; index < end; ++index) {
     const Index row = index / split.col_blocks, plane = row / split.row_blocks;
     const Extent w = share(s.w.out, index % split.col_blocks, split.col_blocks);
