@@ -146,3 +146,15 @@ def test_shared_layers_and_models_in_models():
     assert all(np.isfinite(a).all() and (a != b).any() for a, b in zip(model.get_weights(), before, strict=True))
     with pytest.raises(ValueError, match="dtype must be that of"):
         layers.Dense(3, dtype="float64")(inner.output)
+
+
+def test_saved_models_keep_their_types(tmp_path):
+    x = np.random.default_rng(2).standard_normal((4, 8, 8, 3)).astype(np.float32)
+    model = residual(MIXED)
+    model.compile("adam", tapwise.losses.SparseCategoricalCrossentropy(from_logits=True))
+    model.train_on_batch(x, Y[:4])
+    model.save(tmp_path / "mixed.tapwise")
+    mixed_precision.set_global_policy("float32")
+    again = tapwise.saving.load_model(tmp_path / "mixed.tapwise")
+    assert [layer.compute_dtype for layer in again.layers] == [layer.compute_dtype for layer in model.layers]
+    np.testing.assert_array_equal(again.predict(x, verbose=0), model.predict(x, verbose=0))
