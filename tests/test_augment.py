@@ -27,7 +27,7 @@ LAYERS = {
     "hue": layers.RandomHue(1.0),
     "noise box": layers.RandomErasing(0.9),
     "colour box": layers.RandomErasing(1.0, (0.3, 0.6), (0, 300, 9.5)),
-    "noise": SimpleNamespace(stddev=0.2),  # as layers.GaussianNoise
+    "noise": layers.GaussianNoise(0.2),
     "mixup": layers.MixUp(0.4),
     "cutmix": layers.CutMix(),
 }
