@@ -42,6 +42,7 @@ class History:
                 at = epochs[len(epochs) - len(watched) + best]
                 axes.axvline(at, color="gray", linestyle=":", label=f"best: {watched[best]:.4g} in epoch {at}")
             axes.set(xlabel="epoch", title=name)
+            axes.xaxis.get_major_locator().set_params(integer=True)
             axes.legend()
         if path is not None:
             figure.savefig(path)
