@@ -128,12 +128,16 @@ def test_closing_stops_the_threads():
 
 
 def test_ctrl_c_stops_the_threads():
-    """While the caller waits for a worker that takes its time."""
+    """While the caller waits for a worker that takes its time. A job in the background would ignore the signal."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     threading.Timer(0.2, signal.raise_signal, [signal.SIGINT]).start()
     drawn = ahead(lambda i: time.sleep(0.4), 100, workers=2)
     start = time.monotonic()
-    with pytest.raises(KeyboardInterrupt):
-        list(drawn)
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            list(drawn)
+    finally:
+        signal.signal(signal.SIGINT, before)
     assert time.monotonic() - start < 5
     assert ours() == []
 
