@@ -10,6 +10,8 @@
 
 #if defined(__SSE2__)
 #include <immintrin.h>
+#elif defined(__aarch64__)
+#include <arm_neon.h>
 #endif
 
 #include "../kernels.h"
@@ -46,8 +48,13 @@ TAPWISE_INLINE void store(float* p, Vec v) {
 TAPWISE_INLINE Vec splat(float s) {
   return s - Vec{};
 }  // `Vec{} + s` costs an addition
+// Where a branch parts the product from the sum, gcc for Arm keeps two roundings, and tiles would differ in their bits.
 TAPWISE_INLINE Vec fma(Vec a, Vec b, Vec c) {
+#if defined(__aarch64__)
+  return vfmaq_f32(c, a, b);
+#else
   return a * b + c;
+#endif
 }
 
 // count in [0, kLanes]; the other lanes are 0, and their memory isn't touched.
