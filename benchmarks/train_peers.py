@@ -57,7 +57,10 @@ def parse(arguments):
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=1.0, help="of steps in a round")
     parser.add_argument("--json", metavar="FILE")
-    return parser.parse_args(arguments)
+    options = parser.parse_args(arguments)
+    if unknown := set(options.engines.split(",")) - set(ENGINES):
+        parser.error(f"--engines must be of {', '.join(ENGINES)}, got {', '.join(sorted(unknown))}")
+    return options
 
 
 def measure(network, options):
