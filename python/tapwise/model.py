@@ -20,6 +20,7 @@ from .layers.symbolic import Node, Symbolic, tensors
 from .model_config import config_of, made_of_config
 from .schedule import Schedule
 from .summary import sparsity, summary
+from .tape import Split, Tape, split_of
 from .trainer import Trainer
 
 PLANS = 8  # that a model keeps: batch sizes, of training and of prediction
@@ -53,6 +54,7 @@ class Model(Trainer):
         self.inputs, self.outputs = [], []
         self.nodes = []
         self._plans: dict[Any, Schedule] = {}
+        self._splits: dict[Any, Split] = {}
         self._arena = Arena()
         self._lock = RLock()  # the arena is one caller's at a time
         self._prepared = False
@@ -127,6 +129,15 @@ class Model(Trainer):
     def logits(self) -> Array | None:
         """What the softmax at the first output's end read in the last forward; None without one."""
         return self.run_logits()[0]
+
+    def tape(self, x: Any, at: Sequence[str | Symbolic] | None = (), *, output: int = 0) -> Tape:
+        """Scores of x (n, ...), those before a softmax or sigmoid at the end, whose gradients can then be asked for.
+
+        at: names of layers whose outputs they are wanted with respect to; () the inputs; None: no gradients.
+        """
+        arrays = self._inputs(x)
+        with self._lock:
+            return split_of(self, at, output).forward(self._batch(arrays))
 
     def run(self, arrays: list[Array], training: bool = False) -> list[Array]:
         with self._lock:

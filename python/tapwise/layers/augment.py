@@ -24,7 +24,7 @@ INTERPOLATIONS = ("bilinear", "nearest")
 
 
 class Augmentation(Layer):
-    """x (n, ih, iw, c) float32 -> y: in training x changed at random, else x. It has no gradient.
+    """x (n, ih, iw, c) float32 -> y: in training x changed at random, which has no gradient, else x.
 
     Random numbers come from the run's seed (set_random_seed), or from the layer's own if it has one.
     """
@@ -40,15 +40,23 @@ class Augmentation(Layer):
         Augment([self]).output_shape(input_shape[1:])
 
     def forward(self, x: Array, training: bool = False) -> Array:
+        self.saved = None if training else x.shape
         if not training:
             return x
         seed = next_seed() if self.seed is None else 0
         y: Array = Augment([self], seed=seed, scale=1.0, offset=0.0)(x, epoch=next(self._calls))
         return y
 
-    def backward(self, dy: Array) -> None:
-        if self.input_gradient:
+    def backward(self, dy: Array) -> Array | None:
+        if not self.input_gradient:
+            return None
+        if self.saved is None:
             raise ValueError(f"{self.name} has no gradient: it must stand before the first layer with weights")
+        return self.kept_grad(dy)
+
+    def kept_grad(self, dy: Array) -> Array:
+        """dx where forward was one without training."""
+        return dy
 
 
 class _Moving(Augmentation):
@@ -175,8 +183,17 @@ class RandomCrop(_Moving):
         if training:
             return super().forward(x, training)
         self.output_size((x.shape[1], x.shape[2]))
+        self.saved = x.shape
+        return np.ascontiguousarray(self._middle(x))
+
+    def kept_grad(self, dy: Array) -> Array:
+        dx = np.zeros(self.saved, dy.dtype)
+        self._middle(dx)[...] = dy
+        return dx
+
+    def _middle(self, x: Array) -> Array:
         top, left = (x.shape[1] - self.height) // 2, (x.shape[2] - self.width) // 2
-        return np.ascontiguousarray(x[:, top : top + self.height, left : left + self.width])
+        return x[:, top : top + self.height, left : left + self.width]
 
 
 class _Mixing(Augmentation):
@@ -185,6 +202,7 @@ class _Mixing(Augmentation):
     def forward(self, x: Array, training: bool = False) -> Array:
         if training:
             raise ValueError(f"{self.name} mixes labels too: give it to tapwise.data.Augment instead of a model")
+        self.saved = x.shape
         return x
 
     def build(self, input_shape: Any) -> None:
