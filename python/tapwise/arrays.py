@@ -15,16 +15,20 @@ Array = NDArray[Any]
 
 def is_stream(x: Any) -> bool:
     """Whether x gives batches one after the other and is no data.Batches, data.Stream or array."""
-    known = isinstance(x, (Batches, Stream, list, tuple, dict)) or hasattr(x, "__array__")
+    known = isinstance(x, (Batches, Stream, list, tuple, dict, memoryview)) or hasattr(x, "__array__")
+    known = known or hasattr(x, "__dlpack__")
     return not known and (hasattr(x, "__next__") or hasattr(x, "__getitem__"))
 
 
-def numbers(x: ArrayLike | None, name: str) -> Array:
+def numbers(x: Any, name: str) -> Array:
     """x as an array of whole or real numbers, itself if it is one. Raises TypeError on anything else."""
-    x = np.asarray(x)
-    if x.dtype.kind not in "biuf" or not x.ndim:
-        raise TypeError(f"{name} must be an array of numbers, one example a row, got {x.dtype} of shape {x.shape}")
-    return x
+    only_dlpack = hasattr(x, "__dlpack__") and not hasattr(x, "__array__")
+    array: Array = np.from_dlpack(x) if only_dlpack else np.asarray(x)
+    if array.dtype.kind not in "biuf" or not array.ndim:
+        raise TypeError(
+            f"{name} must be an array of numbers, one example a row, got {array.dtype} of shape {array.shape}"
+        )
+    return array
 
 
 def checked_weights(sample_weight: ArrayLike | None, items: int) -> Array | None:
