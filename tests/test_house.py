@@ -95,7 +95,7 @@ MAY_IMPORT = {
     "data": {"data"},
     "datasets.py": {"data"},
     "model_config.py": {"layers", "configured", "model"},
-    "saving": {"data", "saving", "model", "model_config", "configured", "losses", "metrics", "optimizers", "scaling"},
+    "saving": FAMILY | {"data", "saving", "model", "model_config", "losses", "metrics", "optimizers", "scaling"},
     "numpy_im2col.py": set(),
     "console.py": set(),
 }

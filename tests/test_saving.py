@@ -62,15 +62,20 @@ def test_rejects(tmp_path):
     path = tmp_path / "weights.npz"
     target = model()
     before = target.get_weights()
-    for content in (b"", b"text", b"PK\3\4"):
+    for content, message in (
+        (b"", "got one that begins with b''"),
+        (b"text", "got one that begins with b'text'"),
+        (b"PK\3\4", "a damaged or truncated zip: File is not a zip file"),
+    ):
         path.write_bytes(content)
-        with pytest.raises(ValueError, match=r"weights\.npz: not a readable \.npz file: File is not a zip file"):
+        with pytest.raises(ValueError, match=rf"weights\.npz: .*{message}"):
             load_weights(path, target)
     save_weights(path, model(units=4))
-    with pytest.raises(ValueError, match=r"weights\.npz: .*kernel and must have shape \(64, 3\), got \(64, 4\)"):
+    with pytest.raises(ValueError, match=r"weights\.npz .*dense/kernel must be \(64, 3\), got \(64, 4\)"):
         load_weights(path, target)
     save_weights(path, tapwise.Sequential([tapwise.Input((4,)), layers.Dense(2)]))
-    with pytest.raises(ValueError, match=r"must hold the weights conv2d/kernel, .*, got dense/kernel, dense/bias"):
+    lists = r"missing: conv2d/kernel .*; of another shape: dense/kernel must be \(64, 3\), got \(4, 2\)"
+    with pytest.raises(ValueError, match=lists):
         load_weights(path, target)
     for got, want in zip(target.get_weights(), before, strict=True):
         np.testing.assert_array_equal(got, want)

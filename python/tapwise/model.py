@@ -275,12 +275,12 @@ class Model(Trainer):
         self._built()
         save_weights(filepath, self)
 
-    def load_weights(self, filepath: str | os.PathLike[str]) -> None:
-        """Take the weights of a file of save_weights; on an error the model keeps its own."""
+    def load_weights(self, filepath: str | os.PathLike[str], *, skip_mismatch: bool = False) -> None:
+        """Take the weights of a file of save_weights, Keras or PyTorch; see saving.load_weights."""
         from .saving import load_weights
 
         self._built()
-        load_weights(filepath, self)
+        load_weights(filepath, self, skip_mismatch=skip_mismatch)
 
     def count_params(self) -> int:
         self._built()

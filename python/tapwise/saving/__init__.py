@@ -1,6 +1,8 @@
-"""Files of models: one that holds all, and weights alone."""
+"""Files of models and of weights: our own, and those of Keras, PyTorch and NumPy. Nothing in a file is ever run."""
 
+from .match import Mismatch
 from .model import load_model, save_model
+from .tensors import read_tensors
 from .weights import load_weights, save_weights
 
-__all__ = ["load_model", "load_weights", "save_model", "save_weights"]
+__all__ = ["Mismatch", "load_model", "load_weights", "read_tensors", "save_model", "save_weights"]

@@ -1,16 +1,20 @@
-"""A model's weights in an .npz or .safetensors file, one array for each, named layer/weight."""
+"""A model's weights to an .npz or .safetensors file, an array for each, named layer/weight; and from others' files."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import numpy as np
 
-from ..data.npz import read_arrays
+from ..layers.layer import Layer
+from .keras_file import read_keras
+from .match import Group, Pair, give, pairings
+from .tensors import kind_of, read_tensors
+from .torch_layers import torch_pairings
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -43,45 +47,69 @@ def save_weights(path: str | os.PathLike[str], model: Model) -> None:
             file.write(content)
 
 
-def load_weights(path: str | os.PathLike[str], model: Model) -> None:
-    """Give a built model the weights that save_weights wrote; on an error it keeps its own.
+def load_weights(
+    path: str | os.PathLike[str],
+    model: Model,
+    *,
+    skip_mismatch: bool = False,
+    names: Mapping[str, str] | None = None,
+    flattened: str = "channels_first",
+) -> None:
+    """Give a built model the weights in a file of read_tensors' kinds; on an error it keeps its own.
 
-    Raises ValueError naming the file if it is no such file or comes from another model.
+    Layers are found by name where the file has their names, else in order. names and flattened are for files with
+    PyTorch's modules: see torch_pairings. Raises Mismatch, a ValueError, that lists what is missing, unexpected and of
+    another shape; with skip_mismatch layers that don't fit keep their weights, as in Keras.
     """
-    arrays = read_safetensors(path) if is_safetensors(path) else read_arrays(path)
-    names = list(named_weights(model))
-    if sorted(arrays) != sorted(names):
-        raise ValueError(f"{path}: must hold the weights {', '.join(names)}, got {', '.join(arrays)}")
-    try:
-        model.set_weights([arrays[name] for name in names])
-    except ValueError as error:
-        raise ValueError(f"{path}: {error}") from None
+    kind = kind_of(path)
+    if kind == "keras":
+        possible = pairings(model, read_keras(path).groups)
+    else:
+        arrays = read_tensors(path)
+        if kind == "tapwise":
+            arrays = {name[8:]: array for name, array in arrays.items() if name.startswith("weights/")}
+        if kind != "torch" and any("/" in name for name in arrays):
+            possible = [own_pairs(model, arrays)]
+        else:
+            possible = torch_pairings(model, arrays, names, flattened)
+    give(os.fspath(path), possible, skip_mismatch=skip_mismatch)
+
+
+def own_pairs(model: Model, arrays: Mapping[str, Any]) -> list[Pair]:
+    """By the names of named_weights."""
+    left, found = dict(arrays), []
+    for layer, names in layer_names(model):
+        given = {name: left.pop(name) for name in names if name in left}
+        found.append((layer, Group(layer.name, None, given)))
+    return [*found, (None, Group(None, None, left))]
 
 
 def named_weights(model: Model) -> dict[str, Any]:
-    """The arrays by name, in the order of get_weights; a name that a layer has twice gets a number."""
-    named: dict[str, Any] = {}
+    """The arrays by name, in the order of get_weights."""
+    return {
+        name: weight.value
+        for layer, names in layer_names(model)
+        for name, weight in zip(names, layer.weights, strict=True)
+    }
+
+
+def layer_names(model: Model) -> list[tuple[Layer, list[str]]]:
+    """The layers that have weights with their names, layer/weight; one that a layer has twice gets a number."""
+    found: list[tuple[Layer, list[str]]] = []
     for layer in model.layers:
+        names: list[str] = []
         for weight in layer.weights:
             name, number = f"{layer.name}/{weight.name}", 1
-            while name in named:
+            while name in names:
                 name, number = f"{layer.name}/{weight.name}_{number}", number + 1
-            named[name] = weight.value
-    return named
+            names.append(name)
+        if names:
+            found.append((layer, names))
+    return found
 
 
 def is_safetensors(path: str | os.PathLike[str]) -> bool:
     return os.fspath(path).endswith(".safetensors")
-
-
-def read_safetensors(path: str | os.PathLike[str]) -> dict[str, Any]:
-    module = safetensors()
-    try:
-        return dict(module.load(Path(path).read_bytes()))
-    except Exception as error:
-        if isinstance(error, OSError):
-            raise
-        raise ValueError(f"{path}: not a readable .safetensors file: {error}") from None
 
 
 def safetensors() -> Any:
