@@ -91,7 +91,7 @@ MAY_IMPORT = {
         "history",
         "arrays",
     },
-    "explain": {"explain", "console", "layers", "model", "ops", "random", "saving", "tape"},
+    "explain": {"explain", "arrays", "console", "layers", "model", "ops", "random", "saving", "tape"},
     "data": {"data"},
     "datasets.py": {"data"},
     "model_config.py": {"layers", "configured", "model"},

@@ -4,6 +4,7 @@ from . import backend as backend
 from . import callbacks as callbacks
 from . import data as data
 from . import datasets as datasets
+from . import explain as explain
 from . import initializers as initializers
 from . import isa as isa
 from . import layers as layers
