@@ -6,6 +6,7 @@ from . import data as data
 from . import datasets as datasets
 from . import explain as explain
 from . import initializers as initializers
+from . import interop as interop
 from . import isa as isa
 from . import layers as layers
 from . import losses as losses

@@ -1,0 +1,47 @@
+"""How many calls ran on our kernels, how many on PyTorch's and why, and what had to be copied first."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import NamedTuple
+
+
+class Report(NamedTuple):
+    """Calls by name of PyTorch's operation, as in aten: "convolution", "max_pool2d_with_indices_backward"."""
+
+    ran: dict[str, int]  # on our kernels
+    fell_back: dict[tuple[str, str], int]  # on PyTorch's, by name and reason
+    copied: dict[str, int]  # tensors that weren't contiguous in the call's layout, which PyTorch copies as well
+
+    @property
+    def share(self) -> float:
+        """Calls on our kernels, of all; 1 where there was none."""
+        ours, others = sum(self.ran.values()), sum(self.fell_back.values())
+        return ours / (ours + others) if ours + others else 1.0
+
+    def __str__(self) -> str:
+        lines = [f"{'operation':<36} {'ours':>8} {'copies':>8} {'PyTorch':>8}  reason"]
+        for name in sorted({*self.ran, *(name for name, _ in self.fell_back)}):
+            line = f"{name:<36} {self.ran.get(name, 0):>8} {self.copied.get(name, 0):>8}"
+            for reason, n in [(reason, n) for (other, reason), n in self.fell_back.items() if other == name] or [
+                ("", 0)
+            ]:
+                lines.append(f"{line} {n:>8}  {reason}".rstrip())
+                line = " " * len(line)
+        return "\n".join([*lines, f"{self.share:.1%} of the calls on Tapwise's kernels"])
+
+
+class Counts:
+    def __init__(self) -> None:
+        self.clear()
+
+    def clear(self) -> None:
+        self.ran: Counter[str] = Counter()
+        self.fell_back: Counter[tuple[str, str]] = Counter()
+        self.copied: Counter[str] = Counter()
+
+    def report(self) -> Report:
+        return Report(dict(self.ran), dict(self.fell_back), dict(self.copied))
+
+
+counts = Counts()
