@@ -88,6 +88,7 @@ CASES = [
     LayerCase("Add", {}, [(3, 2), (3, 2), (3, 2)]),
     LayerCase("Subtract", {}, [(3, 2), (3, 2)]),
     LayerCase("Multiply", {}, [(3, 2), (3, 2), (3, 2)]),
+    LayerCase("Multiply", {}, [(1, 1, 2), (3, 4, 2), (1, 4, 1)]),
     LayerCase("Average", {}, [(3, 2), (3, 2)]),
     LayerCase("Maximum", {}, [(3, 2), (3, 2)]),
     LayerCase("Minimum", {}, [(3, 2), (3, 2)]),

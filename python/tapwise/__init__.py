@@ -1,5 +1,6 @@
 """Tapwise: a compiled convolution engine with a thin CNN training layer."""
 
+from . import applications as applications
 from . import backend as backend
 from . import callbacks as callbacks
 from . import data as data

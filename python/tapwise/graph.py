@@ -14,7 +14,7 @@ import numpy as np
 
 from .layers.activation import Activation, ReLU
 from .layers.affine import Affine
-from .layers.layer import InputLayer, Layer, shape_text
+from .layers.layer import Cast, InputLayer, Layer, shape_text
 from .layers.merge import Add
 from .layers.norm import BatchNormalization
 from .layers.place import Place
@@ -53,6 +53,33 @@ def ordered(inputs: Sequence[Symbolic], outputs: Sequence[Symbolic]) -> list[Nod
                 f"which {' and '.join(t.name for t in outputs)} doesn't read"
             )
     return list(done)
+
+
+def in_keras_order(nodes: Sequence[Node], inputs: Sequence[Symbolic], outputs: Sequence[Symbolic]) -> dict[Layer, int]:
+    """The layers with their places in Keras' order, that of weights in its files.
+
+    First come those with the longest way to an output, and of equals those that a walk from the outputs meets first.
+    """
+    inside = {*nodes, *(tensor.node for tensor in inputs)}
+    met: dict[Node, int] = {}
+    waiting = [tensor.node for tensor in reversed(outputs)]
+    while waiting:
+        node = waiting.pop()
+        if node in inside and node not in met:
+            met[node] = len(met)
+            waiting.extend(tensor.node for tensor in reversed(node.inputs))
+    first: dict[Layer, int] = {}
+    for node, number in met.items():
+        first.setdefault(node.layer, number)
+    way: dict[Node, int] = {}
+    longest: dict[Layer, int] = {}
+    for node in [*reversed(nodes), *(tensor.node for tensor in inputs)]:
+        longest[node.layer] = way[node] = max(way.get(node, 0), longest.get(node.layer, 0))
+        behind = way[node] + (not isinstance(node.layer, Cast))
+        for tensor in node.inputs:
+            way[tensor.node] = max(way.get(tensor.node, 0), behind)
+    row = sorted(longest, key=lambda layer: (-longest[layer], first[layer]))
+    return {layer: place for place, layer in enumerate(row)}
 
 
 class Call:

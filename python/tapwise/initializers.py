@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -197,3 +199,23 @@ def get(identifier: str | Initializer | Mapping[str, Any]) -> Initializer:
     if identifier not in NAMES:
         raise ValueError(f"initializer must be one of {', '.join(NAMES)} or an Initializer, got {identifier!r}")
     return NAMES[identifier]()
+
+
+_postponed: ContextVar[bool] = ContextVar("postponed", default=False)
+
+
+@contextmanager
+def postponed() -> Iterator[None]:
+    """Weights that layers make inside are zeros, which take no time, and no memory until they are written: for a model
+    that gets its weights from elsewhere."""
+    token = _postponed.set(True)
+    try:
+        yield
+    finally:
+        _postponed.reset(token)
+
+
+def first(identifier: str | Initializer, shape: Sequence[int], dtype: DTypeLike) -> NDArray[Any]:
+    """The first values of a layer's weight."""
+    initializer = get(identifier)
+    return np.zeros(tuple(shape), dtype) if _postponed.get() else initializer(shape, dtype)

@@ -14,7 +14,7 @@ from numpy.typing import ArrayLike
 
 from .arena import Arena
 from .arrays import listed
-from .graph import calls, ordered
+from .graph import calls, in_keras_order, ordered
 from .layers.layer import Array, Cast, Input, InputLayer, Layer, Parameter, Shape, assign, shape_text, snake_case
 from .layers.symbolic import Node, Symbolic, tensors
 from .model_config import config_of, made_of_config
@@ -29,20 +29,24 @@ PLANS = 8  # that a model keeps: batch sizes, of training and of prediction
 class Model(Trainer):
     """What lies between inputs and outputs, which Input and layers gave: Model(x, y), or lists of several.
 
-    A name that is taken gets a number, as in Keras, but counted within the model: conv2d, conv2d_1. Called on
-    symbolic tensors a model gives its layers, with their weights, to the new graph. forward and backward work in one
-    block of memory, planned for each batch size: what forward returns lasts until the model runs again.
+    A name that is taken gets a number in the order in which layers were made, as in Keras, but counted within the
+    model: conv2d, conv2d_1. `layers` are in Keras' order, which is that of get_weights. Called on symbolic tensors a
+    model gives its layers, with their weights, to the new graph. forward and backward work in one block of memory,
+    planned for each batch size: what forward returns lasts until the model runs again.
     """
 
     def __init__(self, inputs: Any, outputs: Any, *, name: str = "functional") -> None:
         self._start(name)
         self.inputs, self.outputs = self._given(inputs, "inputs"), self._given(outputs, "outputs")
         self.nodes = ordered(self.inputs, self.outputs)
-        entries = [tensor.node.layer for tensor in self.inputs if isinstance(tensor.node.layer, InputLayer)]
-        called = [node.layer for node in self.nodes if not isinstance(node.layer, Cast)]
-        for layer in dict.fromkeys([*entries, *called]):
-            self._name(layer)
-            self.layers.append(layer)
+        places = in_keras_order(self.nodes, self.inputs, self.outputs)
+        strange = {tensor.node.layer for tensor in self.inputs if not isinstance(tensor.node.layer, InputLayer)}
+        called = {node.layer for node in self.nodes if not isinstance(node.layer, Cast)}
+        for layer in sorted(places, key=lambda layer: layer.serial):
+            if layer in called or not (layer in strange or isinstance(layer, Cast)):
+                self._name(layer)
+                self.layers.append(layer)
+        self.layers.sort(key=places.__getitem__)
 
     inputs: list[Symbolic]
     outputs: list[Symbolic]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Sequence
+from itertools import count
 from typing import Any, TypeAlias
 
 import numpy as np
@@ -19,6 +20,7 @@ from .symbolic import Node, Symbolic, example_shape, tensors
 
 Array: TypeAlias = NDArray[Any]
 Shape: TypeAlias = tuple[int, ...]
+MADE = count()
 
 
 class Parameter:
@@ -62,7 +64,7 @@ class Layer(Configured):
         input_shape: Sequence[int] | None = None,
         activity_regularizer: regularizers.Given = None,
     ) -> None:
-        self.has_own_name = name is not None
+        self.has_own_name, self.serial = name is not None, next(MADE)
         self.name = name or snake_case(type(self).__name__)
         self.dtype_policy = policy_of(dtype)
         self.dtype = self.variable_dtype = self.dtype_policy.variable_dtype
@@ -167,7 +169,7 @@ class Layer(Configured):
         name: str = "weight",
     ) -> Parameter:
         """A new parameter, last in `weights`."""
-        value = initializers.get(initializer)(shape, self.dtype)
+        value = initializers.first(initializer, shape, self.dtype)
         self.weights.append(Parameter(value, name, trainable, regularizers.get(regularizer)))
         return self.weights[-1]
 

@@ -71,18 +71,36 @@ class Subtract(Merge):
 
 
 class Multiply(Merge):
-    """y = the product of the inputs."""
+    """y = the product of the inputs; an axis of size 1 is stretched to that of the others."""
+
+    def check(self, shapes: list[Shape]) -> None:
+        try:
+            np.broadcast_shapes(*shapes)
+        except ValueError:
+            super().check(shapes)
+        if len({len(shape) for shape in shapes}) > 1:
+            super().check(shapes)
 
     def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
         return Needs("x", own=(True,) * len(shapes))
 
     def forward(self, x: list[Array], training: bool = False) -> Array:
         self.saved = x
-        return self.folded(np.multiply, x, self.place.memory.get("y"))
+        y = self.place.memory.get("y")
+        y = np.empty(np.broadcast_shapes(*(each.shape for each in x)), x[0].dtype) if y is None else y
+        return self.folded(np.multiply, x, y)
 
     def backward(self, dy: Array) -> list[Array]:
-        x, memory = self.saved, self.place.memory
-        return [self.folded(np.multiply, [dy, *x[:i], *x[i + 1 :]], memory.get(f"dx{i}")) for i in range(len(x))]
+        return [self._grad(dy, i, self.place.memory.get(f"dx{i}")) for i in range(len(self.saved))]
+
+    def _grad(self, dy: Array, i: int, out: Array | None) -> Array:
+        x = self.saved
+        others = [dy, *x[:i], *x[i + 1 :]]
+        stretched = tuple(axis for axis, size in enumerate(x[i].shape) if size != dy.shape[axis])
+        if not stretched:
+            return self.folded(np.multiply, others, out)
+        dx: Array = self.folded(np.multiply, others, None).sum(stretched, keepdims=True, out=out)
+        return dx
 
 
 class Average(Merge):

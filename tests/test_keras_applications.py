@@ -1,0 +1,93 @@
+"""Every network that Keras has, against Keras itself on its torch backend: names and order of weights, and logits.
+
+Weights, biases and statistics of normalization are random, so that nothing can be left out or exchanged unseen. Two
+minutes and 2 GB in all.
+"""
+
+import os
+
+import numpy as np
+import pytest
+
+import tapwise
+from tapwise import applications, initializers, layers
+
+torch = pytest.importorskip("torch", reason="pip install torch")
+os.environ.setdefault("KERAS_BACKEND", "torch")
+keras = pytest.importorskip("keras", reason="pip install keras")
+
+pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
+
+NAMES = [name for name in applications.__all__ if hasattr(keras.applications, name)]
+SIZES = {"InceptionV3": 107, "InceptionResNetV2": 107, "Xception": 95}
+NASNET = {"NASNetMobile": (1056, 4, 32, False, 2, 224), "NASNetLarge": (4032, 6, 96, True, 2, 331)}
+
+
+def randomize(model, rng):
+    """Kernels that keep the size of signals, and no bias or statistic of 0 or 1."""
+    for layer in model.layers:
+        for weight in layer.weights:
+            v = weight.value
+            if weight.name in ("gamma", "moving_variance", "variance"):
+                v[...] = rng.uniform(0.5, 1.5, v.shape)
+            elif v.ndim < 2:
+                v[...] = 0.2 * rng.standard_normal(v.shape)
+            else:
+                by_depth = isinstance(layer, layers.DepthwiseConv2D) or weight.name == "depthwise_kernel"
+                rng.standard_normal(v.shape, np.float32, out=v)
+                v *= np.float32(np.sqrt(2 / (v.shape[0] * v.shape[1] if by_depth else v.size // v.shape[-1])))
+
+
+def of_keras(name, size):
+    shape = (size, size, 3)
+    if name in NASNET:  # keras.applications refuses NASNetMobile on torch, though what it is made of works
+        from keras.src.applications.nasnet import NASNet
+
+        *sizes, default = NASNET[name]
+        return NASNet(shape, *sizes, weights=None, default_size=default, classifier_activation=None)
+    return getattr(keras.applications, name)(weights=None, input_shape=shape, classifier_activation=None)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_logits_are_keras(name, rng):
+    size = SIZES.get(name, 64)
+    keras.backend.clear_session()
+    theirs = of_keras(name, size)
+    with initializers.postponed():
+        ours = getattr(applications, name)(input_shape=(size, size, 3), classifier_activation=None)
+    assert ours.count_params() == theirs.count_params()
+    named = [f"{layer.name}/{weight.name}" for layer in ours.layers for weight in layer.weights]
+    assert named == ["/".join(weight.path.split("/")[-2:]) for weight in theirs.weights]
+    randomize(ours, rng)
+    theirs.set_weights(ours.get_weights())
+    x = rng.uniform(-1, 1, (2, size, size, 3)).astype(np.float32)
+    x = 127.5 * (x + 1) if name.startswith("Efficient") else x
+    with torch.no_grad():
+        want = theirs(torch.from_numpy(x), training=False).numpy()
+    deviation = want.std()
+    assert np.abs(want[0] - want[1]).max() > 100 * 1e-4 * deviation
+    np.testing.assert_allclose(ours(x), want, rtol=0, atol=1e-4 * deviation)
+
+
+@pytest.mark.parametrize("family", ["vgg16", "resnet", "resnet_v2", "inception_v3", "xception", "densenet", "nasnet"])
+def test_preprocessing_is_keras(family, rng):
+    x = rng.integers(0, 256, (2, 5, 4, 3), np.uint8)
+    want = getattr(keras.applications, family).preprocess_input(x.copy())
+    np.testing.assert_allclose(getattr(applications, family).preprocess_input(x), want, rtol=1e-6, atol=1e-5)
+
+
+def test_weights_of_branches_are_in_keras_order():
+    """Names are numbered as layers were made; weights come by the longest way to an output."""
+
+    def made(layers, Input, Model):
+        x = Input((8, 8, 2))
+        late, shared = layers.Conv2D(3, 3), layers.Dense(3)
+        early = layers.Conv2D(3, 3)(x)
+        other = layers.Dense(3)(layers.Activation("relu")(late(x)))
+        y = layers.Add()([shared(other), shared(early)])
+        z = layers.Concatenate()([layers.Dense(2)(early), y])
+        model = Model(x, [layers.Flatten()(z), layers.Dense(4)(early)])
+        return [(layer.name, layer.count_params()) for layer in model.layers][1:]
+
+    keras.backend.clear_session()
+    assert made(layers, tapwise.Input, tapwise.Model) == made(keras.layers, keras.Input, keras.Model)
