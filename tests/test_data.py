@@ -199,7 +199,7 @@ class TestFolder:
     @pytest.mark.parametrize(
         ("options", "message"),
         [
-            ({"color_mode": "cmyk"}, "color_mode must be one of grayscale, rgb, got 'cmyk'"),
+            ({"color_mode": "cmyk"}, "color_mode must be one of grayscale, rgb, rgba, got 'cmyk'"),
             ({"image_size": (0, 4)}, r"image_size must be two sizes >= 1 \(height, width\), got \(0, 4\)"),
         ],
     )

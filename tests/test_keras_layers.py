@@ -65,9 +65,8 @@ def test_output_and_gradients_are_keras(case, rng):
 
 
 LEFT_OUT = {  # of Keras' arguments: what the specification doesn't teach
-    "beta_constraint", "gamma_constraint", "kernel_constraint", "bias_constraint", "depthwise_constraint",
-    "pointwise_constraint", "embeddings_constraint", "alpha_constraint", "renorm", "renorm_clipping", "renorm_momentum",
-    "synchronized", "lora_rank", "lora_alpha", "quantization_config", "mask_zero", "weights", "antialias",
+    "renorm", "renorm_clipping", "renorm_momentum", "synchronized", "lora_rank", "lora_alpha", "quantization_config",
+    "weights", "antialias",
 }  # fmt: skip
 OURS = {"data_format": "channels_last"}
 

@@ -275,18 +275,21 @@ KERAS = {
         "dilation_rate": 1, "groups": 1, "activation": None, "use_bias": True,
         "kernel_initializer": "glorot_uniform", "bias_initializer": "zeros",
         "kernel_regularizer": None, "bias_regularizer": None, "activity_regularizer": None,
+        "kernel_constraint": None, "bias_constraint": None,
     },
     layers.DepthwiseConv2D: {
         "kernel_size": (), "strides": 1, "padding": "valid", "depth_multiplier": 1, "data_format": "channels_last",
         "dilation_rate": 1, "activation": None, "use_bias": True,
         "depthwise_initializer": "glorot_uniform", "bias_initializer": "zeros",
         "depthwise_regularizer": None, "bias_regularizer": None, "activity_regularizer": None,
+        "depthwise_constraint": None, "bias_constraint": None,
     },
     layers.Concatenate: {"axis": -1},
     layers.Dense: {
         "units": (), "activation": None, "use_bias": True,
         "kernel_initializer": "glorot_uniform", "bias_initializer": "zeros",
         "kernel_regularizer": None, "bias_regularizer": None, "activity_regularizer": None,
+        "kernel_constraint": None, "bias_constraint": None,
     },
     layers.MaxPooling2D: {"pool_size": 2, "strides": None, "padding": "valid", "data_format": "channels_last"},
     layers.GlobalAveragePooling2D: {"data_format": "channels_last", "keepdims": False},
@@ -294,17 +297,22 @@ KERAS = {
         "axis": -1, "momentum": 0.99, "epsilon": 1e-3, "center": True, "scale": True,
         "beta_initializer": "zeros", "gamma_initializer": "ones",
         "moving_mean_initializer": "zeros", "moving_variance_initializer": "ones",
-        "beta_regularizer": None, "gamma_regularizer": None,
+        "beta_regularizer": None, "gamma_regularizer": None, "beta_constraint": None, "gamma_constraint": None,
     },
     layers.ReLU: {"max_value": None, "negative_slope": 0.0, "threshold": 0.0},
     layers.Softmax: {"axis": -1},
     layers.Rescaling: {"scale": (), "offset": 0.0},
     tapwise.optimizers.SGD: {"learning_rate": 0.01, "momentum": 0.0, "nesterov": False},
-    tapwise.optimizers.Adam: {"learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7},
+    tapwise.optimizers.Adam: {
+        "learning_rate": 0.001, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7, "amsgrad": False,
+    },
     tapwise.optimizers.AdamW: {
         "learning_rate": 0.001, "weight_decay": 0.004, "beta_1": 0.9, "beta_2": 0.999, "epsilon": 1e-7,
+        "amsgrad": False,
     },
-    tapwise.optimizers.RMSprop: {"learning_rate": 0.001, "rho": 0.9, "momentum": 0.0, "epsilon": 1e-7},
+    tapwise.optimizers.RMSprop: {
+        "learning_rate": 0.001, "rho": 0.9, "momentum": 0.0, "epsilon": 1e-7, "centered": False,
+    },
 }  # fmt: skip
 
 

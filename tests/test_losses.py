@@ -8,6 +8,7 @@ import pytest
 import tapwise
 from differences import EPS, differences
 from tapwise import losses, metrics
+from tapwise.objective import Objective
 
 # name, arguments, what y_true holds
 CASES = [
@@ -15,6 +16,8 @@ CASES = [
     ("CategoricalCrossentropy", {"from_logits": True, "label_smoothing": 0.1}, "distribution"),
     ("SparseCategoricalCrossentropy", {}, "classes"),
     ("SparseCategoricalCrossentropy", {"from_logits": True}, "classes"),
+    ("SparseCategoricalCrossentropy", {"ignore_class": 1}, "classes"),
+    ("SparseCategoricalCrossentropy", {"ignore_class": 1, "from_logits": True}, "classes"),
     ("BinaryCrossentropy", {}, "bits"),
     ("BinaryCrossentropy", {"from_logits": True, "label_smoothing": 0.2}, "bits"),
     ("BinaryFocalCrossentropy", {"apply_class_balancing": True}, "bits"),
@@ -135,3 +138,46 @@ def test_top_k_counts_the_larger_outputs():
 def test_rejects(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize("reduction", ["sum", "sum_over_batch_size", "mean_with_sample_weight"])
+@pytest.mark.parametrize("name", ["MeanSquaredError", "SparseCategoricalCrossentropy"])
+def test_the_gradient_follows_the_reduction(name, reduction, rng):
+    """What Objective trains by: values, weights and reduction, against differences of the cost that it counts."""
+    kind = "numbers" if name == "MeanSquaredError" else "classes"
+    y, output, weights = targets(kind, rng), rng.random((4, 2, 3)) * 0.8 + 0.1, rng.random(4)
+    objective = Objective(["y"], getattr(losses, name)(reduction=reduction), None, [])
+    objective.reset([y], [(2, 3)])
+
+    def cost():
+        return objective.goals[0].count(y, output, None, False, weights)[0]
+
+    gradient = objective.goals[0].count(y, output, None, True, weights)[1]
+    np.testing.assert_allclose(gradient, differences(cost, output), rtol=0, atol=EPS ** (2 / 3) * 2 * 28**3)
+    assert type(losses.get(name)).__name__ == name  # by its class name, as Keras takes it
+
+
+def test_reductions_by_hand():
+    y, p, weights = np.zeros((3, 2)), np.array([[1.0, 3], [2, 2], [4, 0]]), [1.0, 0, 2]
+    assert losses.MeanSquaredError(reduction="sum")(y, p) == 5 + 4 + 8
+    assert losses.MeanSquaredError(reduction="mean")(y, p, weights) == (5 + 16) / 3
+    assert losses.MeanSquaredError(reduction="mean_with_sample_weight")(y, p, weights) == (5 + 16) / 3
+    assert losses.MeanSquaredError(reduction="mean_with_sample_weight")(y, p, [1.0, 1, 2]) == (5 + 4 + 16) / 4
+    assert losses.MeanSquaredError(reduction=None)(y, p, weights).tolist() == [5, 0, 16]
+    with pytest.raises(ValueError, match=r"reduction must be one of sum_over_batch_size, mean, sum"):
+        losses.MeanSquaredError(reduction="max")
+    with pytest.raises(ValueError, match=r"reduction must give one number to train y by mean_squared_error, got none"):
+        Objective(["y"], losses.MeanSquaredError(reduction=None), None, [])
+
+
+def test_an_ignored_class_costs_nothing():
+    p = np.array([[0.5, 0.5], [0.25, 0.75], [0.9, 0.1]])
+    loss = losses.SparseCategoricalCrossentropy(ignore_class=255)
+    y = np.array([0, 255, 1])
+    assert loss(y, p) == pytest.approx(-(np.log(0.5) + np.log(0.1)) / 2)
+    assert not loss.gradient(y, p)[1].any()
+    assert loss(np.full(3, 255), p) == 0
+    with pytest.raises(ValueError, match=r"y must be in \[0, 2\) or 255, which is ignored, .* got 7 at index 1"):
+        loss.check(np.array([255, 7]), (2,))
+    with pytest.raises(TypeError, match=r"loss must be a name or a Loss, got the function .*values and gradient"):
+        losses.get(lambda y, p: 0.0)

@@ -1,8 +1,10 @@
 """Tapwise: a compiled convolution engine with a thin CNN training layer."""
 
+from . import activations as activations
 from . import applications as applications
 from . import backend as backend
 from . import callbacks as callbacks
+from . import constraints as constraints
 from . import data as data
 from . import datasets as datasets
 from . import explain as explain
@@ -13,9 +15,11 @@ from . import layers as layers
 from . import losses as losses
 from . import metrics as metrics
 from . import mixed_precision as mixed_precision
+from . import models as models
 from . import optimizers as optimizers
 from . import regularizers as regularizers
 from . import threads as threads
+from . import utils as utils
 from . import workspace as workspace
 from ._version import __version__ as __version__
 from .config import show_config as show_config

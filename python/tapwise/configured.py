@@ -42,8 +42,14 @@ def described(thing: Configured) -> dict[str, Any]:
     return {"class_name": type(thing).__name__, "config": thing.get_config()}
 
 
+def function_name(value: Any) -> Any:
+    """The name of one of tapwise.activations' functions, anything else as it is."""
+    return value.__name__ if getattr(value, "__module__", None) == "tapwise.activations" else value
+
+
 def plain(value: Any, name: str) -> Any:
     """value as JSON has it. Raises TypeError on what can't be made again from text, a function for example."""
+    value = function_name(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, Configured):

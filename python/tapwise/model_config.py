@@ -36,6 +36,12 @@ def config_of(model: Model) -> dict[str, Any]:
     return {"name": model.name, "inputs": inputs, "layers": made, "nodes": nodes, "outputs": outputs}
 
 
+def clone_model(model: Model) -> Model:
+    """A model of the same layers and connections with new weights, not compiled, as in Keras."""
+    own = {type(layer).__name__: type(layer) for layer in model.layers}
+    return made_of_config("Sequential" if hasattr(model, "add") else "Model", model.get_config(), own)
+
+
 def made_of_config(kind: str, config: Mapping[str, Any], custom_objects: Mapping[str, type[Any]]) -> Model:
     """A new model, with weights of its own; kind is "Sequential" or "Model"."""
     from .model import Model, Sequential

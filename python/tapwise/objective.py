@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import numpy as np
 from numpy.typing import NDArray
 
 from . import losses, metrics
@@ -17,14 +16,30 @@ Shape = tuple[int, ...]
 class Goal:
     """One output: its loss, None if it isn't trained, that one's weight in the sum, and metrics by name or object."""
 
-    def __init__(self, name: str, loss: losses.Loss | None, weight: float, chosen: list[Any]) -> None:
-        self.name, self.loss, self.weight, self.chosen = name, loss, weight, chosen
+    def __init__(
+        self, name: str, loss: losses.Loss | None, weight: float, chosen: list[Any], chosen_weighted: list[Any]
+    ) -> None:
+        self.name, self.loss, self.weight = name, loss, weight
+        self.chosen, self.chosen_weighted = chosen, chosen_weighted
         self.mean = metrics.Mean(f"{name}_loss")
         self.watched: list[metrics.Metric] = []
+        self.weighted: list[metrics.Metric] = []  # those that the weights of examples count in
+        if loss is not None and loss.reduction == "none":
+            raise ValueError(f"reduction must give one number to train {name} by {loss.name}, got none")
 
     @property
     def is_used(self) -> bool:
-        return self.loss is not None or bool(self.chosen)
+        return self.loss is not None or bool(self.chosen or self.chosen_weighted)
+
+    def reset(self, target: Array | None, shape: Shape) -> None:
+        self.mean.reset_state()
+        self.watched, self.weighted = [], []
+        if target is not None:
+            y_shape, output_shape = target.shape, (0, *shape)
+            self.watched = [metrics.get(each, y_shape, output_shape) for each in self.chosen]
+            self.weighted = [metrics.get(each, y_shape, output_shape) for each in self.chosen_weighted]
+        for metric in (*self.watched, *self.weighted):
+            metric.reset_state()
 
     def count(
         self, y: Array, output: Array, logits: Array | None, training: bool, weights: Array | None = None
@@ -36,6 +51,8 @@ class Goal:
         """
         for metric in self.watched:
             metric.update_state(y, output)
+        for metric in self.weighted:
+            metric.update_state(y, output, weights)
         loss, read = self.loss, output
         if loss is None:
             return 0.0, None, False
@@ -50,11 +67,9 @@ class Goal:
                 gradient *= weights.astype(gradient.dtype).reshape(-1, *(1,) * (gradient.ndim - 1))
         else:
             values = loss.values(y, read)
-        if weights is not None:
-            if values.size % len(output):
-                raise ValueError(f"sample_weight must be None for {loss.name}, which has no value for each example")
-            values = values.reshape(len(output), -1) * weights[:, None]
-        value = float(np.mean(values, dtype=np.float64))
+        value, factor = loss.reduced(values, weights, len(output))
+        if gradient is not None and factor != 1:
+            gradient *= gradient.dtype.type(factor)
         self.mean.add(value, len(output))
         return self.weight * value, gradient, at_logits
 
@@ -62,19 +77,21 @@ class Goal:
 class Objective:
     """The sum of the outputs' losses, each times its weight, and the metrics.
 
-    loss, loss_weights and metrics: one for all outputs, a list with an entry for each, or a dict by their names. An
-    output without a loss isn't trained. The metrics of a single output are a list.
+    loss, loss_weights, metrics and weighted_metrics (in which the weights of examples count): one for all outputs, a
+    list with an entry for each, or a dict by their names. An output without a loss isn't trained. The metrics of a
+    single output are a list.
     """
 
-    def __init__(self, names: list[str], loss: Any, loss_weights: Any, chosen: Any) -> None:
+    def __init__(self, names: list[str], loss: Any, loss_weights: Any, chosen: Any, weighted: Any = None) -> None:
         found = [None if each is None else losses.get(each) for each in per_output(loss, names, "loss")]
         weights = [
             1.0 if weight is None else float(weight) for weight in per_output(loss_weights, names, "loss_weights")
         ]
-        if len(names) == 1 and not isinstance(chosen, dict):
-            chosen = [chosen]
-        watched = [listed(each) for each in per_output(chosen, names, "metrics")]
-        self.goals = [Goal(*each) for each in zip(names, found, weights, watched, strict=True)]
+        watched: list[list[list[Any]]] = []
+        for given, what in ((chosen, "metrics"), (weighted, "weighted_metrics")):
+            one = [given] if len(names) == 1 and not isinstance(given, dict) else given
+            watched.append([listed(each) for each in per_output(one, names, what)])
+        self.goals = [Goal(*each) for each in zip(names, found, weights, *watched, strict=True)]
         self.mean = metrics.Mean("loss")
 
     @property
@@ -94,10 +111,7 @@ class Objective:
     def reset(self, y: Sequence[Array | None], shapes: Sequence[Shape]) -> None:
         self.mean.reset_state()
         for goal, target, shape in zip(self.goals, y, shapes, strict=True):
-            goal.mean.reset_state()
-            goal.watched = [] if target is None else [metrics.get(m, target.shape, (0, *shape)) for m in goal.chosen]
-            for metric in goal.watched:
-                metric.reset_state()
+            goal.reset(target, shape)
 
     def count(
         self,
@@ -131,7 +145,7 @@ class Objective:
         if several:
             logs |= {goal.mean.name: goal.mean.result() for goal in self.goals if goal.loss}
         for goal in self.goals:
-            for metric in goal.watched:
+            for metric in (*goal.watched, *goal.weighted):
                 logs[f"{goal.name}_{metric.name}" if several else metric.name] = metric.result()
         return logs
 

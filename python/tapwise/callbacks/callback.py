@@ -21,6 +21,17 @@ class Callback:
 
     model: Any = None
     params: dict[str, Any]
+    runs_last = False  # behind all callbacks of which this isn't said
+    kept: tuple[str, ...] = ()  # the attributes that a later fit needs to go on as if this one hadn't ended
+
+    def get_state(self) -> dict[str, Any]:
+        """What BackupAndRestore writes down after each epoch: numbers, text, lists of them, lists of arrays, None."""
+        return {name: getattr(self, name) for name in self.kept}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Go on from get_state's; called after on_train_begin."""
+        for name in self.kept:
+            setattr(self, name, state[name])
 
     def set_model(self, model: Any) -> None:
         self.model = model
@@ -48,9 +59,10 @@ class Callback:
 
 
 class Calls:
-    """Calls a hook of all callbacks that have it, in order."""
+    """Calls a hook of all callbacks that have it, in order; params["validates"] says whether there will be val_*."""
 
     def __init__(self, callbacks: Sequence[Any], model: Any, params: dict[str, Any]) -> None:
+        callbacks = sorted(callbacks, key=lambda callback: bool(getattr(callback, "runs_last", False)))
         for callback in callbacks:
             for name, value in (("set_params", params), ("set_model", model)):
                 if hasattr(callback, name):
@@ -82,8 +94,11 @@ class Monitor(Callback):
     def improves(self, value: float, on: float) -> bool:
         return self.sign * (value - on) > self.min_delta
 
-    def watched(self, logs: Any) -> float:
+    def watched(self, logs: Any) -> float | None:
+        """Its value in this epoch; None where validation_freq leaves it out."""
         if self.monitor not in (logs or {}):
+            if self.monitor.startswith("val_") and self.params["validates"]:
+                return None
             given = ", ".join(logs or {})
             raise ValueError(
                 f"monitor must be one of {given}, got {self.monitor!r}: give fit validation data for val_*"

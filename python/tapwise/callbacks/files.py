@@ -39,6 +39,8 @@ class ModelCheckpoint(Monitor):
         self.best = self.worst if initial_value_threshold is None else initial_value_threshold
         self.batches = self.epoch = 0
 
+    kept = "best", "batches", "epoch"
+
     def on_epoch_begin(self, epoch: int, logs: Any = None) -> None:
         self.epoch = epoch
 
@@ -54,7 +56,7 @@ class ModelCheckpoint(Monitor):
     def _save(self, epoch: int, logs: Any) -> None:
         if self.save_best_only:
             value = self.watched(logs)
-            if not self.improves(value, self.best):
+            if value is None or not self.improves(value, self.best):
                 return
             self.best = value
         path = self.filepath.format(epoch=epoch + 1, **logs)
@@ -72,21 +74,31 @@ class CSVLogger(Callback):
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.columns: list[str] | None = None
+        self.begun = False
         if self.append and self.filename.exists() and self.filename.stat().st_size:
+            self.begun = True
             with self.filename.open(newline="") as file:
                 self.columns = next(csv.reader(file, delimiter=self.separator))
-        else:
-            self.filename.write_text("")
+
+    def get_state(self) -> dict[str, Any]:
+        return {"columns": self.columns, "size": self.filename.stat().st_size if self.begun else 0}
+
+    def set_state(self, state: dict[str, Any]) -> None:
+        """Lines behind those of the state are of epochs that come again."""
+        if self.filename.exists() and self.filename.stat().st_size >= state["size"] > 0:
+            self.columns, self.begun = state["columns"], True
+            os.truncate(self.filename, state["size"])
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         first = self.columns is None
         self.columns = self.columns or ["epoch", *sorted(logs)]
-        with self.filename.open("a", newline="") as file:
+        with self.filename.open("a" if self.begun else "w", newline="") as file:
             writer = csv.writer(file, delimiter=self.separator, lineterminator="\n")
             if first:
                 writer.writerow(self.columns)
             row = {"epoch": epoch, **logs}
             writer.writerow([row.get(name, "NA") for name in self.columns])
+        self.begun = True
 
 
 class TensorBoard(Callback):
@@ -107,6 +119,8 @@ class TensorBoard(Callback):
         self.log_dir, self.histogram_freq = Path(log_dir), histogram_freq
         self.every = {"epoch": 0, "batch": 1}.get(str(update_freq), update_freq)
         self.event, self.proto, self.open = event_pb2.Event, summary_pb2, EventFileWriter
+
+    kept = ("batches",)
 
     def on_train_begin(self, logs: Any = None) -> None:
         self.files = ExitStack()

@@ -31,6 +31,8 @@ class EarlyStopping(Monitor):
         self.patience, self.verbose, self.baseline = patience, verbose, baseline
         self.restore_best_weights, self.start_from_epoch = restore_best_weights, start_from_epoch
 
+    kept = "wait", "stopped_epoch", "best_epoch", "best", "best_weights"
+
     def on_train_begin(self, logs: Any = None) -> None:
         self.wait, self.stopped_epoch, self.best_epoch = 0, 0, 0
         self.best = self.worst
@@ -38,7 +40,7 @@ class EarlyStopping(Monitor):
 
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         value = self.watched(logs)
-        if epoch < self.start_from_epoch:
+        if value is None or epoch < self.start_from_epoch:
             return
         if self.restore_best_weights and self.best_weights is None:
             self.best_weights, self.best_epoch = self.model.get_weights(), epoch
@@ -86,6 +88,8 @@ class ReduceLROnPlateau(Monitor):
         self.factor, self.patience, self.verbose = factor, patience, verbose
         self.cooldown, self.min_lr = cooldown, min_lr
 
+    kept = "best", "wait", "resting"
+
     def on_train_begin(self, logs: Any = None) -> None:
         if self.model.optimizer.schedule:
             raise ValueError("learning_rate must be a number for ReduceLROnPlateau, got a schedule")
@@ -94,6 +98,8 @@ class ReduceLROnPlateau(Monitor):
     def on_epoch_end(self, epoch: int, logs: Any = None) -> None:
         value, optimizer = self.watched(logs), self.model.optimizer
         logs["learning_rate"] = rate = optimizer.learning_rate
+        if value is None:
+            return
         if self.resting:
             self.resting, self.wait = self.resting - 1, 0
         if self.improves(value, self.best):

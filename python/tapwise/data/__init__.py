@@ -5,6 +5,7 @@ from .augment import Augment as Augment
 from .batches import Batches as Batches
 from .dataset import Dataset as Dataset
 from .dataset import read as read
+from .directory import image_dataset_from_directory as image_dataset_from_directory
 from .folder import read_folder as read_folder
 from .idx import read_idx as read_idx
 from .idx import read_idx_pair as read_idx_pair

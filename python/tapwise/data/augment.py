@@ -161,6 +161,9 @@ class Augment:
 
     def batch(self, x: Array, y: Array, rows: Array, epoch: int, target: str) -> tuple[Array, Array]:
         """What data.Batches asks for: the images of rows and their targets, which target names."""
+        if not isinstance(x, np.ndarray):  # read as they are asked for
+            result = self({"images": x[rows], target: y[rows]}, samples=rows, epoch=epoch)
+            return result["images"], result[target]
         result = self({"images": x, target: y}, rows=rows, epoch=epoch)
         return result["images"], result[target]
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Generator
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .ahead import ahead
 from .gather import gather
@@ -23,6 +23,8 @@ class Augmenting(Protocol):
 class Batches:
     """Mini-batches of x (items, ...) and y (items, ...), or of lists of arrays; the last one holds what is left.
 
+    With sample_weight (items,) a batch is (x, y, weights): so many times each example counts in the loss.
+
     x comes as dtype, x * scale + offset in the pass that gathers it; y keeps its type. The order depends on seed
     and epoch alone, so any epoch can be drawn again. Raises ValueError on empty arrays or different lengths.
 
@@ -35,6 +37,7 @@ class Batches:
         self,
         x: Arrays,
         y: Arrays,
+        sample_weight: ArrayLike | None = None,
         *,
         batch_size: int = 32,
         shuffle: bool = True,
@@ -57,6 +60,12 @@ class Batches:
         if batch_size < 1:
             raise ValueError(f"batch_size must be >= 1, got {batch_size}")
         self.x, self.y, self.items = x, y, counts[0]
+        self.sample_weight = None if sample_weight is None else np.asarray(sample_weight, np.float64)
+        if self.sample_weight is not None and not (
+            self.sample_weight.shape == (self.items,) and np.isfinite(self.sample_weight).all()
+        ):
+            shape = self.sample_weight.shape
+            raise ValueError(f"sample_weight must hold a finite number for each of {self.items} items, got {shape}")
         self.batch_size, self.shuffle, self.seed = batch_size, shuffle, seed
         if workers < 0 or prefetch < 0:
             raise ValueError(f"workers and prefetch must be >= 0, got {workers} and {prefetch}")
@@ -79,21 +88,22 @@ class Batches:
     def like(self) -> tuple[Any, Any]:
         """x and y with the shapes and types of what the batches hold, for checks: y itself where it stays."""
         if self.augment is None:
-            return self.x, self.y
+            return each(shaped, self.x, self.order(0)), self.y
         x, y = self._augmented(np.zeros(1, np.intp), 0)
         if self.target == "labels":
             return np.broadcast_to(x, (self.items, *x.shape[1:])), self.y
         return np.broadcast_to(x, (self.items, *x.shape[1:])), np.broadcast_to(y, (self.items, *y.shape[1:]))
 
-    def epoch(self, number: int) -> Generator[tuple[Any, Any], None, None]:
-        """The batches of one epoch, each x and y as they were given: an array or a list."""
+    def epoch(self, number: int) -> Generator[tuple[Any, ...], None, None]:
+        """The batches of one epoch, each x and y as they were given: an array or a list; and weights if there are."""
         order = self.order(number)
 
-        def batch(i: int) -> tuple[Any, Any]:
+        def batch(i: int) -> tuple[Any, ...]:
             rows = order[i * self.batch_size : (i + 1) * self.batch_size]
+            rest = () if self.sample_weight is None else (self.sample_weight[rows],)
             if self.augment is not None:
-                return self._augmented(rows, number)
-            return each(self._inputs, self.x, rows), each(take, self.y, rows)
+                return *self._augmented(rows, number), *rest
+            return each(self._inputs, self.x, rows), each(take, self.y, rows), *rest
 
         return ahead(batch, len(self), self.workers, self.prefetch)
 
@@ -103,6 +113,11 @@ class Batches:
 
     def _inputs(self, x: NDArray[Any], rows: NDArray[np.intp]) -> NDArray[Any]:
         return gather(x, rows, self.scale, self.offset, self.dtype)
+
+
+def shaped(x: Any, _: object) -> NDArray[Any]:
+    """x itself, or zeros in the shape of what is read when it is asked for."""
+    return x if isinstance(x, np.ndarray) else np.broadcast_to(np.zeros((), x.dtype), x.shape)
 
 
 def take(y: NDArray[Any] | None, rows: NDArray[np.intp]) -> NDArray[Any] | None:

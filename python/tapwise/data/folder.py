@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 if TYPE_CHECKING:
     from PIL import Image
 
-MODES = {"grayscale": "L", "rgb": "RGB"}
+MODES = {"grayscale": "L", "rgb": "RGB", "rgba": "RGBA"}
 EIGHT_BIT = {"1", "L", "LA", "P", "PA", "RGB", "RGBA", "RGBX", "CMYK", "YCbCr", "LAB", "HSV"}
 
 
@@ -34,7 +34,7 @@ def read_folder(
     labels: list[int] = []
     for label, class_files in enumerate(files.values()):
         for file in class_files:
-            image = _read_image(file, image_size, MODES[color_mode])
+            image = read_image(file, image_size, MODES[color_mode])
             if images and image.shape != images[0].shape:
                 first = next(iter(files.values()))[0]
                 raise ValueError(
@@ -62,7 +62,10 @@ def list_files(path: Path) -> dict[str, list[Path]]:
     return files
 
 
-def _read_image(file: Path, image_size: tuple[int, int] | None, mode: str) -> NDArray[np.uint8]:
+def read_image(
+    file: Path, image_size: tuple[int, int] | None, mode: str, resample: str = "BILINEAR"
+) -> NDArray[np.uint8]:
+    """(ih, iw, channels) in Pillow's mode, resized with its filter if image_size is given."""
     try:
         from PIL import Image, ImageOps
     except ImportError:
@@ -74,7 +77,7 @@ def _read_image(file: Path, image_size: tuple[int, int] | None, mode: str) -> ND
             _check_depth(source)
             image = ImageOps.exif_transpose(source).convert(mode)
             if image_size is not None:
-                image = image.resize(image_size[::-1], Image.Resampling.BILINEAR)
+                image = image.resize(image_size[::-1], Image.Resampling[resample])
     except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
         raise ValueError(f"{file}: not a readable image: {error}") from None
     pixels = np.asarray(image, np.uint8)

@@ -15,7 +15,7 @@ except ImportError:  # the pure-Python wheel
 
 
 def gather(
-    x: NDArray[Any],
+    x: Any,
     rows: NDArray[np.intp],
     scale: float = 1.0,
     offset: float = 0.0,
@@ -23,9 +23,12 @@ def gather(
 ) -> NDArray[Any]:
     """x (items, ...), rows (n,) -> y (n, ...) of dtype, x[rows] * scale + offset.
 
-    The compiled pass takes uint8 and float32 in C order to float32; other arrays go through NumPy.
+    x may also be an object that reads the rows asked for, x[rows]. The compiled pass takes uint8 and float32 in C order
+    to float32; other arrays go through NumPy.
     Raises IndexError on a row outside [0, items).
     """
+    if not isinstance(x, np.ndarray):
+        x, rows = x[rows], np.arange(len(rows))
     ready = x.dtype in (np.uint8, np.float32) and dtype == np.float32 and x.flags.c_contiguous
     if _gather is None or not ready:
         return gather_numpy(x, rows, scale, offset, dtype)

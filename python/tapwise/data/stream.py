@@ -8,17 +8,30 @@ from typing import Any, TypeAlias
 
 from .ahead import ahead
 
-Batch: TypeAlias = tuple[Any, Any]
+Batch: TypeAlias = tuple[Any, ...]
 END = object()
 
 
+class PyDataset:
+    """Keras' base of what fit asks for batches: __len__ and __getitem__(i) -> (x, y), by a subclass."""
+
+    def __len__(self) -> int:
+        raise NotImplementedError
+
+    def __getitem__(self, index: int) -> Batch:
+        raise NotImplementedError
+
+    def on_epoch_end(self) -> None:
+        """After each epoch."""
+
+
 class Stream:
-    """source's batches (x, y), steps an epoch, fetched by background threads while the caller uses those before.
+    """source's batches (x, y) or (x, y, sample_weight), steps an epoch, fetched by background threads.
 
     source is an iterator, which goes on from epoch to epoch and needs steps, or has __len__ and __getitem__, and may
-    have on_epoch_end, as Keras' PyDataset: only that one is asked by more than one worker at a time. workers = 0:
-    everything happens in the caller's thread. Raises ValueError where the batches end too early, TypeError on
-    anything else than pairs.
+    have on_epoch_end, as Keras' PyDataset: only that one is asked by more than one worker at a time. They fetch while
+    the caller uses the batches before; workers = 0: everything happens in the caller's thread. Raises ValueError where
+    the batches end too early, TypeError on anything else than such batches.
     """
 
     def __init__(self, source: Any, steps: int | None = None, *, workers: int = 1, prefetch: int = 2) -> None:
@@ -35,7 +48,7 @@ class Stream:
         first = source[0] if self.is_sequence else next(source, END)
         if first is END:
             raise ValueError("the generator gave no batch")
-        self.x, self.y = pair(first)
+        self.x, self.y = checked(first)[:2]
         self.items = self.steps * len(self.x[0] if isinstance(self.x, (list, tuple)) else self.x)
         self._rest: Iterator[Any] = iter(()) if self.is_sequence else chain([first], source)
 
@@ -45,7 +58,7 @@ class Stream:
     def epoch(self, number: int) -> Generator[Batch, None, None]:
         """The batches of the next epoch; a generator's don't depend on its number."""
         if self.is_sequence:
-            yield from ahead(lambda i: pair(self.source[i]), self.steps, self.workers, self.prefetch)
+            yield from ahead(lambda i: checked(self.source[i]), self.steps, self.workers, self.prefetch)
             if hasattr(self.source, "on_epoch_end"):
                 self.source.on_epoch_end()
             return
@@ -53,11 +66,11 @@ class Stream:
         for step, batch in enumerate(batches):
             if batch is END:
                 raise ValueError(f"the generator ended after {step} of {self.steps} steps of epoch {number + 1}")
-            yield pair(batch)
+            yield checked(batch)
 
 
-def pair(batch: Any) -> Batch:
-    if not isinstance(batch, (tuple, list)) or len(batch) != 2:
+def checked(batch: Any) -> Batch:
+    if not isinstance(batch, (tuple, list)) or len(batch) not in (2, 3):
         got = f"{len(batch)} parts" if isinstance(batch, (tuple, list)) else type(batch).__name__
-        raise TypeError(f"a batch must be (x, y), got {got}")
-    return batch[0], batch[1]
+        raise TypeError(f"a batch must be (x, y) or (x, y, sample_weight), got {got}")
+    return tuple(batch)

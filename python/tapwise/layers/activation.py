@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from .. import initializers, ops
+from .. import constraints, initializers, ops
+from ..configured import function_name
 from ..ops.check import ACTIVATIONS, is_bfloat16
 from .functions import ELEMENTS, ROWS
 from .layer import Array, Layer, Parameter, Shape, float32s, need_axes
@@ -18,13 +19,22 @@ FUSED = tuple(kind for kind in ACTIVATIONS if kind != "gelu")
 NAMES = (*ACTIVATIONS, "softmax", *ELEMENTS, *ROWS)
 
 
-def check_activation(activation: str | None) -> str | None:
-    """A name of NAMES, or None for "linear" and None. Raises ValueError on anything else."""
+def check_activation(activation: Any) -> str | None:
+    """A name of NAMES, None for "linear" and None, or the name of one of tapwise.activations' functions.
+
+    Raises ValueError on anything else.
+    """
+    activation = function_name(activation)
     if activation is None or activation == "linear":
         return None
+    if callable(activation):
+        raise ValueError(
+            f"activation must be a name or a function of tapwise.activations, got {activation!r}: one of one's own is "
+            "a layer with forward and backward"
+        )
     if activation not in NAMES:
         raise ValueError(f"activation must be None, linear, {', '.join(NAMES)}, got {activation!r}")
-    return activation
+    return str(activation)
 
 
 def activate(x: Array, activation: str | None, out: Array | None = None) -> Array:
@@ -177,17 +187,22 @@ class PReLU(Layer):
         self,
         alpha_initializer: str | initializers.Initializer = "zeros",
         alpha_regularizer: Any = None,
+        alpha_constraint: constraints.Given = None,
         shared_axes: int | Sequence[int] | None = None,
         **layer: Any,
     ) -> None:
         super().__init__(**layer)
         self.alpha_initializer, self.alpha_regularizer = alpha_initializer, alpha_regularizer
+        self.alpha_constraint = constraints.get(alpha_constraint)
         self.shared_axes = (shared_axes,) if isinstance(shared_axes, int) else tuple(shared_axes or ())
 
     def build(self, input_shape: Shape) -> None:
         need_axes("shared_axes", self.shared_axes, len(input_shape))
         shape = tuple(1 if i in self.shared_axes else size for i, size in enumerate(input_shape))[1:]
-        self.alpha = self.add_weight(shape, self.alpha_initializer, regularizer=self.alpha_regularizer, name="alpha")
+        self.alpha = self.add_weight(
+            shape, self.alpha_initializer, regularizer=self.alpha_regularizer, constraint=self.alpha_constraint,
+            name="alpha",
+        )  # fmt: skip
 
     def forward(self, x: Array, training: bool = False) -> Array:
         self.saved = x

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import initializers, ops, regularizers
+from .. import constraints, initializers, ops, regularizers
 from ..ops.check import ACTIVATIONS
 from .activation import FUSED, activate, activate_grad, check_activation
 from .layer import Array, Layer, Parameter, Shape
@@ -29,6 +29,8 @@ class Affine(Layer):
         kernel_regularizer: regularizers.Given = None,
         bias_regularizer: regularizers.Given = None,
         activity_regularizer: regularizers.Given = None,
+        kernel_constraint: constraints.Given = None,
+        bias_constraint: constraints.Given = None,
         **layer: Any,
     ) -> None:
         super().__init__(activity_regularizer=activity_regularizer, **layer)
@@ -40,20 +42,24 @@ class Affine(Layer):
         self.bias_initializer = initializers.get(bias_initializer)
         self.kernel_regularizer = regularizers.get(kernel_regularizer)
         self.bias_regularizer = regularizers.get(bias_regularizer)
+        self.kernel_constraint = constraints.get(kernel_constraint)
+        self.bias_constraint = constraints.get(bias_constraint)
         if self.activation == "glu":
             raise ValueError("activation must keep the shape, got 'glu': use layers.Activation('glu')")
 
     def make_weights(self, kernel_shape: Shape, filters: int) -> None:
         self.kernel = self.add_weight(
-            kernel_shape, self.kernel_initializer, regularizer=self.kernel_regularizer, name="kernel"
-        )
+            kernel_shape, self.kernel_initializer, regularizer=self.kernel_regularizer,
+            constraint=self.kernel_constraint, name="kernel",
+        )  # fmt: skip
         self.add_bias(filters)
 
     def add_bias(self, filters: int) -> None:
         if self.use_bias:
             self.bias = self.add_weight(
-                (filters,), self.bias_initializer, regularizer=self.bias_regularizer, name="bias"
-            )
+                (filters,), self.bias_initializer, regularizer=self.bias_regularizer, constraint=self.bias_constraint,
+                name="bias",
+            )  # fmt: skip
 
     def scaled(self, gain: Array) -> Array:
         """The kernel as the operation takes it, times gain (filters,)."""

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from .. import initializers, ops, regularizers
+from .. import constraints, initializers, ops, regularizers
 from ..ops.geometry import frozen, integer, is_channels_last, per_axis
 from .activation import FUSED
 from .affine import Affine
@@ -41,11 +41,13 @@ class Conv(Affine):
         kernel_regularizer: regularizers.Given = None,
         bias_regularizer: regularizers.Given = None,
         activity_regularizer: regularizers.Given = None,
+        kernel_constraint: constraints.Given = None,
+        bias_constraint: constraints.Given = None,
         **layer: Any,
     ) -> None:
         super().__init__(
             activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
-            activity_regularizer, **layer,
+            activity_regularizer, kernel_constraint, bias_constraint, **layer,
         )  # fmt: skip
         self.filters = integer(filters, "filters", 1)
         self.kernel_size = per_axis(frozen(kernel_size), "kernel_size", self.rank)
@@ -155,12 +157,14 @@ class DepthwiseConv(Conv):
         depthwise_regularizer: regularizers.Given = None,
         bias_regularizer: regularizers.Given = None,
         activity_regularizer: regularizers.Given = None,
+        depthwise_constraint: constraints.Given = None,
+        bias_constraint: constraints.Given = None,
         **layer: Any,
     ) -> None:
         super().__init__(
             1, kernel_size, strides, padding, data_format, dilation_rate, 1, activation, use_bias,
             depthwise_initializer, bias_initializer, depthwise_regularizer, bias_regularizer, activity_regularizer,
-            **layer,
+            depthwise_constraint, bias_constraint, **layer,
         )  # fmt: skip
         self.depth_multiplier = integer(depth_multiplier, "depth_multiplier", 1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from .. import initializers, ops, regularizers
+from .. import constraints, initializers, ops, regularizers
 from ..ops.geometry import integer
 from .affine import Affine
 from .layer import Array, Shape
@@ -23,11 +23,13 @@ class Dense(Affine):
         kernel_regularizer: regularizers.Given = None,
         bias_regularizer: regularizers.Given = None,
         activity_regularizer: regularizers.Given = None,
+        kernel_constraint: constraints.Given = None,
+        bias_constraint: constraints.Given = None,
         **layer: Any,
     ) -> None:
         super().__init__(
             activation, use_bias, kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer,
-            activity_regularizer, **layer,
+            activity_regularizer, kernel_constraint, bias_constraint, **layer,
         )  # fmt: skip
         self.units = integer(units, "units", 1)
 

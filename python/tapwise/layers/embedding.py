@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import initializers, regularizers
+from .. import constraints, initializers, regularizers
 from ..ops.geometry import integer
 from .layer import Array, Layer, Parameter, Shape
 
@@ -25,18 +25,26 @@ class Embedding(Layer):
         output_dim: int,
         embeddings_initializer: str | initializers.Initializer = "uniform",
         embeddings_regularizer: regularizers.Given = None,
+        embeddings_constraint: constraints.Given = None,
+        mask_zero: bool = False,
         **layer: Any,
     ) -> None:
         super().__init__(**layer)
+        if mask_zero:
+            raise ValueError(
+                "mask_zero must be False: layers hand no masks on; cut or pad texts to one length and let a padding "
+                "number of its own stand for nothing, or give sample_weight"
+            )
         self.input_dim = integer(input_dim, "input_dim", 1)
         self.output_dim = integer(output_dim, "output_dim", 1)
         self.embeddings_initializer = initializers.get(embeddings_initializer)
         self.embeddings_regularizer = regularizers.get(embeddings_regularizer)
+        self.embeddings_constraint = constraints.get(embeddings_constraint)
 
     def build(self, input_shape: Shape) -> None:
         self.embeddings = self.add_weight(
             (self.input_dim, self.output_dim), self.embeddings_initializer,
-            regularizer=self.embeddings_regularizer, name="embeddings",
+            regularizer=self.embeddings_regularizer, constraint=self.embeddings_constraint, name="embeddings",
         )  # fmt: skip
 
     def forward(self, x: Array, training: bool = False) -> Array:

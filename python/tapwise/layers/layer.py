@@ -11,7 +11,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import ArrayLike, DTypeLike, NDArray
 
-from .. import initializers, ops, regularizers
+from .. import constraints, initializers, ops, regularizers
 from ..configured import Configured
 from ..ops.check import is_bfloat16
 from .place import EAGER, Needs, Place
@@ -27,9 +27,15 @@ class Parameter:
     """An array of a layer and, after backward, the loss's gradient; one that isn't trainable has none."""
 
     def __init__(
-        self, value: Array, name: str, trainable: bool = True, regularizer: regularizers.Regularizer | None = None
+        self,
+        value: Array,
+        name: str,
+        trainable: bool = True,
+        regularizer: regularizers.Regularizer | None = None,
+        constraint: constraints.Constraint | None = None,
     ) -> None:
-        self.value, self.name, self.trainable, self.regularizer = value, name, trainable, regularizer
+        self.value, self.name, self.trainable = value, name, trainable
+        self.regularizer, self.constraint = regularizer, constraint
         self.gradient: Array | None = None
 
     @property
@@ -166,11 +172,13 @@ class Layer(Configured):
         *,
         trainable: bool = True,
         regularizer: regularizers.Given = None,
+        constraint: constraints.Given = None,
         name: str = "weight",
     ) -> Parameter:
-        """A new parameter, last in `weights`."""
+        """A new parameter, last in `weights`; constraint is applied after each step of fit."""
         value = initializers.first(initializer, shape, self.dtype)
-        self.weights.append(Parameter(value, name, trainable, regularizers.get(regularizer)))
+        chosen = regularizers.get(regularizer), constraints.get(constraint)
+        self.weights.append(Parameter(value, name, trainable, *chosen))
         return self.weights[-1]
 
     @property

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import initializers, ops, regularizers
+from .. import constraints, initializers, ops, regularizers
 from .activation import FUSED, activate_grad
 from .layer import Array, Layer, Parameter, Shape
 from .place import Needs, Place
@@ -40,6 +40,8 @@ class BatchNormalization(Layer):
         moving_variance_initializer: str | initializers.Initializer = "ones",
         beta_regularizer: regularizers.Given = None,
         gamma_regularizer: regularizers.Given = None,
+        beta_constraint: constraints.Given = None,
+        gamma_constraint: constraints.Given = None,
         **layer: Any,
     ) -> None:
         super().__init__(**layer)
@@ -49,6 +51,10 @@ class BatchNormalization(Layer):
         self.moving_mean_initializer = moving_mean_initializer
         self.moving_variance_initializer = moving_variance_initializer
         self.beta_regularizer, self.gamma_regularizer = beta_regularizer, gamma_regularizer
+        self.beta_constraint, self.gamma_constraint = (
+            constraints.get(beta_constraint),
+            constraints.get(gamma_constraint),
+        )
 
     def build(self, input_shape: Shape) -> None:
         last = len(input_shape) - 1
@@ -59,10 +65,14 @@ class BatchNormalization(Layer):
         channels = (input_shape[self.axis],)
         if self.scale:
             self.gamma = self.add_weight(
-                channels, self.gamma_initializer, regularizer=self.gamma_regularizer, name="gamma"
-            )
+                channels, self.gamma_initializer, regularizer=self.gamma_regularizer,
+                constraint=self.gamma_constraint, name="gamma",
+            )  # fmt: skip
         if self.center:
-            self.beta = self.add_weight(channels, self.beta_initializer, regularizer=self.beta_regularizer, name="beta")
+            self.beta = self.add_weight(
+                channels, self.beta_initializer, regularizer=self.beta_regularizer, constraint=self.beta_constraint,
+                name="beta",
+            )  # fmt: skip
         self.moving_mean = self.add_weight(channels, self.moving_mean_initializer, trainable=False, name="moving_mean")
         self.moving_variance = self.add_weight(
             channels, self.moving_variance_initializer, trainable=False, name="moving_variance"

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import initializers, ops, regularizers
+from .. import constraints, initializers, ops, regularizers
 from ..ops.geometry import integer
 from .layer import Array, Layer, Parameter, Shape
 
@@ -32,6 +32,8 @@ class RowNormalization(Layer):
         gamma_initializer: str | initializers.Initializer,
         beta_regularizer: regularizers.Given,
         gamma_regularizer: regularizers.Given,
+        beta_constraint: constraints.Given,
+        gamma_constraint: constraints.Given,
         **layer: Any,
     ) -> None:
         super().__init__(**layer)
@@ -39,6 +41,8 @@ class RowNormalization(Layer):
         self.gamma_initializer = initializers.get(gamma_initializer)
         self.beta_initializer = initializers.get(beta_initializer)
         self.gamma_regularizer = regularizers.get(gamma_regularizer)
+        self.beta_constraint = constraints.get(beta_constraint)
+        self.gamma_constraint = constraints.get(gamma_constraint)
         self.beta_regularizer = regularizers.get(beta_regularizer)
 
     def make_weights(self, shape: Shape, broadcast: Shape) -> None:
@@ -46,10 +50,14 @@ class RowNormalization(Layer):
         self.broadcast = broadcast
         if self.scale:
             self.gamma = self.add_weight(
-                shape, self.gamma_initializer, regularizer=self.gamma_regularizer, name="gamma"
-            )
+                shape, self.gamma_initializer, regularizer=self.gamma_regularizer,
+                constraint=self.gamma_constraint, name="gamma",
+            )  # fmt: skip
         if self.center:
-            self.beta = self.add_weight(shape, self.beta_initializer, regularizer=self.beta_regularizer, name="beta")
+            self.beta = self.add_weight(
+                shape, self.beta_initializer, regularizer=self.beta_regularizer, constraint=self.beta_constraint,
+                name="beta",
+            )  # fmt: skip
 
     def rows(self, x: Array) -> Array:
         """x as (rows, values of one), contiguous."""
@@ -98,11 +106,14 @@ class LayerNormalization(RowNormalization):
         gamma_initializer: str | initializers.Initializer = "ones",
         beta_regularizer: regularizers.Given = None,
         gamma_regularizer: regularizers.Given = None,
+        beta_constraint: constraints.Given = None,
+        gamma_constraint: constraints.Given = None,
         **layer: Any,
     ) -> None:
         super().__init__(
-            epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer, **layer
-        )
+            epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer,
+            beta_constraint, gamma_constraint, **layer,
+        )  # fmt: skip
         self.axis = (axis,) if isinstance(axis, int) else tuple(axis)
 
     def build(self, input_shape: Shape) -> None:
@@ -139,11 +150,14 @@ class GroupNormalization(RowNormalization):
         gamma_initializer: str | initializers.Initializer = "ones",
         beta_regularizer: regularizers.Given = None,
         gamma_regularizer: regularizers.Given = None,
+        beta_constraint: constraints.Given = None,
+        gamma_constraint: constraints.Given = None,
         **layer: Any,
     ) -> None:
         super().__init__(
-            epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer, **layer
-        )
+            epsilon, center, scale, beta_initializer, gamma_initializer, beta_regularizer, gamma_regularizer,
+            beta_constraint, gamma_constraint, **layer,
+        )  # fmt: skip
         self.groups = groups if groups == -1 else integer(groups, "groups", 1)
         self.axis = axis
 

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import initializers, ops, regularizers
+from .. import constraints, initializers, ops, regularizers
 from ..ops.geometry import conv_geometry, integer
 from .conv import Conv
 from .layer import Array, Parameter, Shape, need_rank
@@ -46,16 +46,20 @@ class SeparableConv(Conv):
         pointwise_regularizer: regularizers.Given = None,
         bias_regularizer: regularizers.Given = None,
         activity_regularizer: regularizers.Given = None,
+        depthwise_constraint: constraints.Given = None,
+        pointwise_constraint: constraints.Given = None,
+        bias_constraint: constraints.Given = None,
         **layer: Any,
     ) -> None:
         super().__init__(
             filters, kernel_size, strides, padding, data_format, dilation_rate, 1, activation, use_bias,
             pointwise_initializer, bias_initializer, pointwise_regularizer, bias_regularizer, activity_regularizer,
-            **layer,
+            pointwise_constraint, bias_constraint, **layer,
         )  # fmt: skip
         self.depth_multiplier = integer(depth_multiplier, "depth_multiplier", 1)
         self.depthwise_initializer = initializers.get(depthwise_initializer)
         self.depthwise_regularizer = regularizers.get(depthwise_regularizer)
+        self.depthwise_constraint = constraints.get(depthwise_constraint)
 
     def build(self, input_shape: Shape) -> None:
         need_rank(input_shape, self.rank)
@@ -63,11 +67,11 @@ class SeparableConv(Conv):
         self.geometry["groups"], wide = ci, ci * self.depth_multiplier
         self.depthwise = self.add_weight(
             (*self.kernel_size, ci, self.depth_multiplier), self.depthwise_initializer,
-            regularizer=self.depthwise_regularizer, name="depthwise_kernel",
+            regularizer=self.depthwise_regularizer, constraint=self.depthwise_constraint, name="depthwise_kernel",
         )  # fmt: skip
         self.kernel = self.add_weight(
             (*(1,) * self.rank, wide, self.filters), self.kernel_initializer,
-            regularizer=self.kernel_regularizer, name="pointwise_kernel",
+            regularizer=self.kernel_regularizer, constraint=self.kernel_constraint, name="pointwise_kernel",
         )  # fmt: skip
         self.add_bias(self.filters)
 

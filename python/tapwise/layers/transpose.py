@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from .. import initializers, ops, regularizers
+from .. import constraints, initializers, ops, regularizers
 from ..ops.geometry import conv_transpose_geometry, frozen
 from .conv import Conv
 from .layer import Array, Shape, need_rank
@@ -39,11 +39,14 @@ class ConvTranspose(Conv):
         kernel_regularizer: regularizers.Given = None,
         bias_regularizer: regularizers.Given = None,
         activity_regularizer: regularizers.Given = None,
+        kernel_constraint: constraints.Given = None,
+        bias_constraint: constraints.Given = None,
         **layer: Any,
     ) -> None:
         super().__init__(
             filters, kernel_size, strides, padding, data_format, dilation_rate, 1, activation, use_bias,
-            kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer, **layer,
+            kernel_initializer, bias_initializer, kernel_regularizer, bias_regularizer, activity_regularizer,
+            kernel_constraint, bias_constraint, **layer,
         )  # fmt: skip
         self.output_padding = frozen(output_padding)
 

@@ -65,9 +65,15 @@ def get(identifier: str | Loss | Mapping[str, Any]) -> Loss:
         return identifier
     if isinstance(identifier, Mapping):
         return made_of(identifier, CLASSES, "loss")
-    if identifier not in NAMES:
+    if callable(identifier):
+        raise TypeError(
+            f"loss must be a name or a Loss, got the function {identifier!r}: there is no automatic differentiation, "
+            "so a loss of one's own is a losses.Loss with values and gradient, as docs/training.md shows"
+        )
+    known = NAMES | {cls.__name__: cls for cls in CLASSES}
+    if identifier not in known:
         raise ValueError(f"loss must be one of {', '.join(NAMES)} or a Loss, got {identifier!r}")
-    return NAMES[identifier]()
+    return known[identifier]()
 
 
 __all__ = [

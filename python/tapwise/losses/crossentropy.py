@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import operator
+from typing import Any
+
 import numpy as np
 
 from .. import ops
 from ..layers.layer import shape_text
-from .loss import EPSILON, Array, Loss, as_output, need_numbers
+from .loss import EPSILON, MEAN, Array, Loss, as_output, need_numbers
 
 
 class CrossEntropy(Loss):
@@ -16,8 +19,8 @@ class CrossEntropy(Loss):
     so that it doesn't vanish there. on_logits is the same loss for a softmax's input: exact for any confidence.
     """
 
-    def __init__(self, from_logits: bool, name: str) -> None:
-        super().__init__(name=name)
+    def __init__(self, from_logits: bool, reduction: str | None, name: str) -> None:
+        super().__init__(reduction=reduction, name=name)
         self.from_logits = from_logits
 
     def on_logits(self) -> CrossEntropy:
@@ -54,13 +57,18 @@ class CategoricalCrossentropy(CrossEntropy):
     """
 
     def __init__(
-        self, from_logits: bool = False, label_smoothing: float = 0.0, *, name: str = "categorical_crossentropy"
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        *,
+        reduction: str | None = MEAN,
+        name: str = "categorical_crossentropy",
     ) -> None:
-        super().__init__(from_logits, name)
+        super().__init__(from_logits, reduction, name)
         self.label_smoothing = share("label_smoothing", label_smoothing)
 
     def on_logits(self) -> CategoricalCrossentropy:
-        return CategoricalCrossentropy(True, self.label_smoothing, name=self.name)
+        return CategoricalCrossentropy(True, self.label_smoothing, reduction=self.reduction, name=self.name)
 
     def check(self, y_true: Array, output_shape: tuple[int, ...]) -> None:
         need_numbers(y_true)
@@ -80,13 +88,24 @@ class CategoricalCrossentropy(CrossEntropy):
 
 
 class SparseCategoricalCrossentropy(CrossEntropy):
-    """-log(p[y]), y_true (n, ...) or (n, ..., 1): whole numbers, the classes."""
+    """-log(p[y]), y_true (n, ...) or (n, ..., 1): whole numbers, the classes.
 
-    def __init__(self, from_logits: bool = False, *, name: str = "sparse_categorical_crossentropy") -> None:
-        super().__init__(from_logits, name)
+    ignore_class: positions of that number cost nothing and don't count in the mean, as the unlabelled pixels of a map.
+    """
+
+    def __init__(
+        self,
+        from_logits: bool = False,
+        ignore_class: int | None = None,
+        *,
+        reduction: str | None = MEAN,
+        name: str = "sparse_categorical_crossentropy",
+    ) -> None:
+        super().__init__(from_logits, reduction, name)
+        self.ignore_class = None if ignore_class is None else operator.index(ignore_class)
 
     def on_logits(self) -> SparseCategoricalCrossentropy:
-        return SparseCategoricalCrossentropy(True, name=self.name)
+        return SparseCategoricalCrossentropy(True, self.ignore_class, reduction=self.reduction, name=self.name)
 
     def check(self, y_true: Array, output_shape: tuple[int, ...]) -> None:
         *positions, classes = output_shape
@@ -98,14 +117,39 @@ class SparseCategoricalCrossentropy(CrossEntropy):
                 f"got {y_true.shape}; categorical_crossentropy takes one number a class"
             )
         if y_true.size and not 0 <= y_true.min() <= y_true.max() < classes:
-            where = np.unravel_index(np.flatnonzero((y_true < 0) | (y_true >= classes))[0], y_true.shape)
+            wrong = (y_true < 0) | (y_true >= classes)
+            if self.ignore_class is not None:
+                wrong &= y_true != self.ignore_class
+                if not wrong.any():
+                    return
+            where = np.unravel_index(np.flatnonzero(wrong)[0], y_true.shape)
+            ignored = "" if self.ignore_class is None else f" or {self.ignore_class}, which is ignored,"
             raise ValueError(
-                f"y must be in [0, {classes}) for outputs {shape_text(output_shape)}, "
+                f"y must be in [0, {classes}){ignored} for outputs {shape_text(output_shape)}, "
                 f"got {y_true[where]} at index {', '.join(map(str, where))}"
             )
 
     def _rows(self, y_true: Array, y_pred: Array) -> tuple[Array, Array]:
-        return np.ascontiguousarray(y_true, np.int32).reshape(-1), y_pred.reshape(-1, y_pred.shape[-1])
+        labels = np.ascontiguousarray(y_true, np.int32).reshape(-1)
+        if self.ignore_class is not None:
+            labels = np.where(labels == self.ignore_class, np.int32(0), labels)
+        return labels, y_pred.reshape(-1, y_pred.shape[-1])
+
+    def _shares(self, y_true: Array, dtype: np.dtype[Any]) -> Array:
+        """What each position counts in the mean of all: 0 where it is ignored, and the others so much the more."""
+        counted = y_true.reshape(-1) != self.ignore_class
+        total = len(counted) / max(1, int(counted.sum())) if self.reduction in (MEAN, "mean") else 1.0
+        return np.asarray(counted * dtype.type(total))
+
+    def values(self, y_true: Array, y_pred: Array) -> Array:
+        values = super().values(y_true, y_pred)
+        return values if self.ignore_class is None else values * self._shares(y_true, values.dtype)
+
+    def gradient(self, y_true: Array, y_pred: Array) -> Array:
+        gradient = super().gradient(y_true, y_pred)
+        if self.ignore_class is not None:
+            gradient *= self._shares(y_true, gradient.dtype).reshape(*gradient.shape[:-1], 1)
+        return gradient
 
 
 def _one_hot(labels: Array, like: Array) -> Array:
@@ -130,9 +174,14 @@ class BinaryCrossentropy(Loss):
     gamma = 0.0
 
     def __init__(
-        self, from_logits: bool = False, label_smoothing: float = 0.0, *, name: str = "binary_crossentropy"
+        self,
+        from_logits: bool = False,
+        label_smoothing: float = 0.0,
+        *,
+        reduction: str | None = MEAN,
+        name: str = "binary_crossentropy",
     ) -> None:
-        super().__init__(name=name)
+        super().__init__(reduction=reduction, name=name)
         self.from_logits, self.label_smoothing = from_logits, share("label_smoothing", label_smoothing)
 
     def check(self, y_true: Array, output_shape: tuple[int, ...]) -> None:
@@ -188,9 +237,10 @@ class BinaryFocalCrossentropy(BinaryCrossentropy):
         from_logits: bool = False,
         label_smoothing: float = 0.0,
         *,
+        reduction: str | None = MEAN,
         name: str = "binary_focal_crossentropy",
     ) -> None:
-        super().__init__(from_logits, label_smoothing, name=name)
+        super().__init__(from_logits, label_smoothing, reduction=reduction, name=name)
         self.apply_class_balancing, self.alpha, self.gamma = apply_class_balancing, alpha, gamma
 
     def _balance(self, y: Array) -> Array | float:
@@ -207,13 +257,16 @@ class CategoricalFocalCrossentropy(CategoricalCrossentropy):
         from_logits: bool = False,
         label_smoothing: float = 0.0,
         *,
+        reduction: str | None = MEAN,
         name: str = "categorical_focal_crossentropy",
     ) -> None:
-        super().__init__(from_logits, label_smoothing, name=name)
+        super().__init__(from_logits, label_smoothing, reduction=reduction, name=name)
         self.alpha, self.gamma = alpha, gamma
 
     def on_logits(self) -> CategoricalFocalCrossentropy:
-        return CategoricalFocalCrossentropy(self.alpha, self.gamma, True, self.label_smoothing, name=self.name)
+        return CategoricalFocalCrossentropy(
+            self.alpha, self.gamma, True, self.label_smoothing, reduction=self.reduction, name=self.name
+        )
 
     def _p(self, output: Array) -> tuple[Array, Array]:
         """p, kept within its bounds, and the sum that it was divided by, 1 for logits."""

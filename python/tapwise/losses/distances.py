@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from .loss import EPSILON, Array, Loss, as_output
+from .loss import EPSILON, MEAN, Array, Loss, as_output
 
 
 class Distance(Loss):
@@ -70,8 +70,8 @@ class MeanSquaredLogarithmicError(Distance):
 class Huber(Distance):
     """error**2 / 2 up to delta, delta * |error| - delta**2 / 2 beyond."""
 
-    def __init__(self, delta: float = 1.0, *, name: str = "huber_loss") -> None:
-        super().__init__(name=name)
+    def __init__(self, delta: float = 1.0, *, reduction: str | None = MEAN, name: str = "huber_loss") -> None:
+        super().__init__(reduction=reduction, name=name)
         self.delta = delta
 
     def of(self, y: Array, p: Array) -> Array:
@@ -187,8 +187,10 @@ def length(x: Array) -> Array:
 class Dice(Loss):
     """1 - 2 * sum(y * p) / (sum(y) + sum(p) + 1e-7), sums over axis: None, all of a batch; (1, 2, 3) for each image."""
 
-    def __init__(self, *, name: str = "dice", axis: int | Sequence[int] | None = None) -> None:
-        super().__init__(name=name)
+    def __init__(
+        self, *, reduction: str | None = MEAN, name: str = "dice", axis: int | Sequence[int] | None = None
+    ) -> None:
+        super().__init__(reduction=reduction, name=name)
         self.axis = axis if axis is None or isinstance(axis, int) else tuple(axis)
 
     def values(self, y_true: Array, y_pred: Array) -> Array:

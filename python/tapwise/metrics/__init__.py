@@ -92,9 +92,10 @@ def get(
         if len(y_shape) < len(output_shape) or y_shape[-1] == 1:
             return SparseCategoricalAccuracy(identifier)
         return CategoricalAccuracy(identifier)
-    if identifier not in NAMES:
+    known = NAMES | {cls.__name__: cls for cls in NAMED}
+    if identifier not in known:
         raise ValueError(f"metric must be one of accuracy, {', '.join(NAMES)} or a Metric, got {identifier!r}")
-    return NAMES[identifier]()  # type: ignore[no-any-return]
+    return known[identifier]()  # type: ignore[no-any-return]
 
 
 __all__ = [

@@ -193,17 +193,19 @@ class ConfusionMatrix(Metric):
     """result()[i][j]: the weight of examples of class i that were taken for class j.
 
     y_true: class numbers, or (n, ..., num_classes) with sparse_y_true=False; y_pred: (n, ..., num_classes), of which
-    the largest counts, or class numbers with sparse_y_pred=True.
+    the largest counts, or class numbers with sparse_y_pred=True. Where y_true is ignore_class nothing counts.
     """
 
     def __init__(
         self,
         num_classes: int,
         name: str = "confusion_matrix",
+        ignore_class: int | None = None,
         sparse_y_true: bool = True,
         sparse_y_pred: bool = False,
     ) -> None:
-        self.num_classes, self.sparse_y_true, self.sparse_y_pred = num_classes, sparse_y_true, sparse_y_pred
+        self.num_classes, self.ignore_class = num_classes, ignore_class
+        self.sparse_y_true, self.sparse_y_pred = sparse_y_true, sparse_y_pred
         super().__init__(name)
 
     def reset_state(self) -> None:
@@ -213,6 +215,10 @@ class ConfusionMatrix(Metric):
         given = np.asarray(y_pred) if self.sparse_y_pred else np.asarray(y_pred).argmax(-1)
         wanted = (np.asarray(y_true) if self.sparse_y_true else np.asarray(y_true).argmax(-1)).reshape(given.shape)
         weights = None if sample_weight is None else example_weights(sample_weight, given).ravel()
+        if self.ignore_class is not None:
+            counted = wanted != self.ignore_class
+            wanted, given = wanted[counted], given[counted]
+            weights = None if weights is None else weights[counted.ravel()]
         both = wanted.ravel().astype(np.intp) * self.num_classes + given.ravel().astype(np.intp)
         counts = np.bincount(both, weights, self.num_classes**2)
         self.matrix += counts.reshape(self.matrix.shape)
@@ -228,10 +234,11 @@ class MeanIoU(ConfusionMatrix):
         self,
         num_classes: int,
         name: str = "mean_io_u",
+        ignore_class: int | None = None,
         sparse_y_true: bool = True,
         sparse_y_pred: bool = True,
     ) -> None:
-        super().__init__(num_classes, name, sparse_y_true, sparse_y_pred)
+        super().__init__(num_classes, name, ignore_class, sparse_y_true, sparse_y_pred)
 
     def result(self) -> float:
         common = np.diag(self.matrix)

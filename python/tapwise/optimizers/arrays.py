@@ -3,53 +3,17 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
 
-from ..layers.layer import Parameter
 from .optimizer import Array, Optimizer, Rate, check_share
 
 
 class ArrayOptimizer(Optimizer):
     """A subclass makes the state of a parameter, and moves w by its gradient g in place."""
 
-    def make_state(self, w: Array) -> dict[str, Array]:
-        raise NotImplementedError
-
-    def step(self, w: Array, g: Array, state: dict[str, Array]) -> None:
-        raise NotImplementedError
-
-    def begin(self) -> None:
-        """What all parameters of a step share; `iterations` counts it already."""
-
-    def apply(self, parameters: Iterable[Parameter]) -> None:
-        parameters = list(parameters)
-        gradients = []
-        for parameter in parameters:
-            if parameter.gradient is None:
-                raise ValueError(f"{parameter.name} has no gradient: backward comes before apply")
-            gradients.append(parameter.gradient)
-        scales = self._scales(gradients) or [1.0] * len(gradients)
-        self.rate = self.learning_rate
-        self.iterations += 1
-        self.begin()
-        for parameter, gradient, scale in zip(parameters, gradients, scales, strict=True):
-            w, g = parameter.value, gradient if scale == 1 else gradient * gradient.dtype.type(scale)
-            if self.clipvalue is not None:
-                g = np.clip(g, -self.clipvalue, self.clipvalue)
-            if parameter not in self.state:
-                averages = {"average": np.zeros_like(w)} if self.use_ema else {}
-                self.state[parameter] = {**self.make_state(w), **averages}
-            if self.weight_decay:
-                w *= w.dtype.type(1 - self.rate * self.weight_decay)
-            self.step(w, g, self.state[parameter])
-            if self.use_ema:
-                average = self.state[parameter]["average"]
-                average += (w - average) * w.dtype.type(1 if self.iterations == 1 else 1 - self.ema_momentum)
-        if self.use_ema and self.ema_overwrite_frequency and self.iterations % self.ema_overwrite_frequency == 0:
-            self.finalize()
+    in_numpy = True
 
 
 class Nadam(ArrayOptimizer):

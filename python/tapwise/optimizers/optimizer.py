@@ -31,6 +31,7 @@ class Optimizer(Configured):
     """
 
     rule: str
+    in_numpy = False  # a subclass makes the state of a parameter and steps: one parameter after the other
 
     def __init__(
         self,
@@ -78,6 +79,9 @@ class Optimizer(Configured):
             self._rate = float(rate)
 
     def apply(self, parameters: Iterable[Parameter]) -> None:
+        if self.in_numpy:
+            self._apply_in_numpy(list(parameters))
+            return
         updates = self._prepared(list(parameters))
         self.rate = self.learning_rate
         self.iterations += 1
@@ -90,6 +94,42 @@ class Optimizer(Configured):
             **self.settings(),
         )
         if self.use_ema and frequency and self.iterations % frequency == 0:
+            self.finalize()
+
+    def make_state(self, w: Array) -> dict[str, Array]:
+        raise NotImplementedError
+
+    def step(self, w: Array, g: Array, state: dict[str, Array]) -> None:
+        """Move w by its gradient g in place."""
+        raise NotImplementedError
+
+    def begin(self) -> None:
+        """What all parameters of a step share; `iterations` counts it already."""
+
+    def _apply_in_numpy(self, parameters: list[Parameter]) -> None:
+        gradients = []
+        for parameter in parameters:
+            if parameter.gradient is None:
+                raise ValueError(f"{parameter.name} has no gradient: backward comes before apply")
+            gradients.append(parameter.gradient)
+        scales = self._scales(gradients) or [1.0] * len(gradients)
+        self.rate = self.learning_rate
+        self.iterations += 1
+        self.begin()
+        for parameter, gradient, scale in zip(parameters, gradients, scales, strict=True):
+            w, g = parameter.value, gradient if scale == 1 else gradient * gradient.dtype.type(scale)
+            if self.clipvalue is not None:
+                g = np.clip(g, -self.clipvalue, self.clipvalue)
+            if parameter not in self.state:
+                averages = {"average": np.zeros_like(w)} if self.use_ema else {}
+                self.state[parameter] = {**self.make_state(w), **averages}
+            if self.weight_decay:
+                w *= w.dtype.type(1 - self.rate * self.weight_decay)
+            self.step(w, g, self.state[parameter])
+            if self.use_ema:
+                average = self.state[parameter]["average"]
+                average += (w - average) * w.dtype.type(1 if self.iterations == 1 else 1 - self.ema_momentum)
+        if self.use_ema and self.ema_overwrite_frequency and self.iterations % self.ema_overwrite_frequency == 0:
             self.finalize()
 
     def finalize(self) -> None:

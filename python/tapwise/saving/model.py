@@ -28,9 +28,17 @@ from .weights import named_weights, replacing
 FORMAT, VERSION = "tapwise-model", 1
 
 
-def save_model(path: str | os.PathLike[str], model: Model, training: Mapping[str, Any] | None = None) -> None:
-    """Write a built model, compiled or not, to path; a file that was there is replaced when the new one is complete."""
-    arrays = {f"weights/{name}": value for name, value in named_weights(model).items()}
+def save_model(
+    path: str | os.PathLike[str],
+    model: Model,
+    training: Mapping[str, Any] | None = None,
+    more: Mapping[str, Any] | None = None,
+) -> None:
+    """Write a built model, compiled or not, to path; a file that was there is replaced when the new one is complete.
+
+    training and more are numbers and text, and arrays, of a caller's own.
+    """
+    arrays = {**(more or {}), **{f"weights/{name}": value for name, value in named_weights(model).items()}}
     config: dict[str, Any] = {
         "format": FORMAT,
         "version": VERSION,
@@ -41,7 +49,8 @@ def save_model(path: str | os.PathLike[str], model: Model, training: Mapping[str
     }
     if model.compiled:
         chosen = {
-            name: getattr(model, name) for name in ("optimizer", "loss", "loss_weights", "metrics", "target_scaler")
+            name: getattr(model, name)
+            for name in ("optimizer", "loss", "loss_weights", "metrics", "weighted_metrics", "target_scaler")
         }
         config["compile"] = {name: plain(value, name) for name, value in chosen.items()}
         optimizer = model.optimizer
@@ -74,7 +83,8 @@ def load_model(
                 made(chosen["optimizer"], optimizers.NAMES.values(), own),
                 made(chosen["loss"], losses.CLASSES, own),
                 loss_weights=chosen["loss_weights"],
-                metrics=made(chosen["metrics"], metrics.CLASSES, own),
+                metrics=made(chosen["metrics"], metrics.CLASSES, own) or None,
+                weighted_metrics=made(chosen.get("weighted_metrics"), metrics.CLASSES, own) or None,
                 target_scaler=made(chosen.get("target_scaler"), [TargetScaler], own),
             )
         give_arrays(model, config, arrays)
