@@ -189,7 +189,7 @@ def test_fit_takes_generators_and_sequences():
         (ValueError, lambda: data.Stream(Sequence(), 5), "an epoch must have steps >= 1 and at most 4, got 5"),
         (ValueError, lambda: data.Stream(iter(()), 2), "the generator gave no batch"),
         (TypeError, lambda: data.Stream(7), "source must be an iterator or have __len__ and __getitem__, got int"),
-        (TypeError, lambda: data.Stream(iter([X]), 1), r"a batch must be \(x, y\) or \(x, y, sample_weight\), got ndarray"),
+        (TypeError, lambda: data.Stream(iter([X]), 1), r"must be \(x, y\) or \(x, y, sample_weight\), got ndarray"),
         (TypeError, lambda: data.Stream(iter([(X,)]), 1), r"a batch must be \(x, y\) or .*, got 1 parts"),
         (
             ValueError,

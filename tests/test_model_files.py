@@ -209,6 +209,70 @@ def test_a_restored_training_has_the_bits_of_an_uninterrupted_one(tmp_path):
     assert_same(model.get_weights(), want)
 
 
+def watched(tmp_path, folder, seed, stop):
+    """Eight epochs under callbacks that remember; the process dies in epoch `stop`. The log of what they decided."""
+    tapwise.set_random_seed(seed)
+    model = compiled(optimizer=optimizers.SGD(0.5))
+    best = callbacks.ModelCheckpoint(tmp_path / folder / "best.npz", save_best_only=True, save_weights_only=True)
+    early = callbacks.EarlyStopping(patience=5, restore_best_weights=True)
+    slower = callbacks.ReduceLROnPlateau(patience=1, factor=0.5)
+
+    def die(epoch, logs=None):
+        if epoch == stop:
+            raise KeyboardInterrupt
+
+    given = [BackupAndRestore(tmp_path / "backup"), callbacks.CSVLogger(tmp_path / folder / "log.csv"), early, slower]
+    given += [best, callbacks.LambdaCallback(on_epoch_end=die)]
+    model.fit(X, Y, batch_size=6, epochs=8, validation_split=0.25, callbacks=given, verbose=0)
+    state = [early.wait, early.best, early.best_epoch, slower.best, slower.wait, best.best, best.batches]
+    return [*model.get_weights(), *state, model.optimizer.learning_rate]
+
+
+@pytest.mark.parametrize("stop", [1, 3, 5])
+def test_callbacks_go_on_with_what_they_remember(stop, tmp_path):
+    """Patience, the falling rate, the best so far and the lines of the log are an uninterrupted run's."""
+    (tmp_path / "whole").mkdir()
+    (tmp_path / "parts").mkdir()
+    want = watched(tmp_path, "whole", 3, stop=None)
+    with pytest.raises(KeyboardInterrupt):
+        watched(tmp_path, "parts", 3, stop)
+    assert_same(watched(tmp_path, "parts", 99, stop=None), want)
+    for name in ("log.csv", "best.npz"):
+        assert (tmp_path / "parts" / name).read_bytes() == (tmp_path / "whole" / name).read_bytes()
+    assert want[-1] < 0.5  # the rate fell
+
+
+def test_a_callback_of_ones_own_may_be_remembered(tmp_path):
+    class Counts(callbacks.Callback):
+        kept = ("seen",)
+        seen = 0
+
+        def on_epoch_end(self, epoch, logs=None):
+            self.seen += 1
+            if self.seen == stop:
+                raise KeyboardInterrupt
+
+    stop = 3
+    with pytest.raises(KeyboardInterrupt):
+        compiled().fit(X, Y, epochs=4, callbacks=[BackupAndRestore(tmp_path), Counts()], verbose=0)
+    stop, counts, late = None, Counts(), callbacks.EarlyStopping("loss", patience=9)
+    model = compiled()
+    model.fit(X, Y, epochs=4, callbacks=[late, counts, BackupAndRestore(tmp_path)], verbose=0)
+    assert (counts.seen, model.history.epoch) == (4, [2, 3])
+
+
+def test_a_training_that_stopped_early_stays_stopped(tmp_path):
+    def stopped():
+        given = [
+            BackupAndRestore(tmp_path, delete_checkpoint=False),
+            callbacks.EarlyStopping("loss", patience=0, min_delta=9),
+        ]
+        return compiled().fit(X, Y, epochs=6, callbacks=given, verbose=0).epoch
+
+    assert stopped() == [0, 1]
+    assert stopped() == []
+
+
 def test_a_model_in_bfloat16_comes_back(tmp_path):
     pytest.importorskip("ml_dtypes", reason="pip install ml_dtypes")
     x = tapwise.Input((6, 6, 2))

@@ -27,8 +27,9 @@ def _named(name: str) -> Activation:
 
 
 def _array(x: ArrayLike) -> Array:
-    x = np.ascontiguousarray(x)
-    return x if x.dtype.kind == "f" else x.astype(np.float32)
+    """x itself if it is an array of floats, else as float32."""
+    is_ready = isinstance(x, np.ndarray) and x.dtype.kind == "f"
+    return np.ascontiguousarray(x, None if is_ready else np.float32)
 
 
 def _along(x: ArrayLike, axis: int, name: str) -> Array:
