@@ -179,5 +179,5 @@ def test_a_clone_has_weights_of_its_own():
     assert_same(model.get_weights(), before)
     clone.set_weights(before)
     np.testing.assert_array_equal(clone.predict(X, verbose=0), model.predict(X, verbose=0))
-    with pytest.raises(ValueError, match=r"sequential must get x of shape .*, got \(None, 5, 6, 2\)"):
+    with pytest.raises(ValueError, match=r"sequential must get x of shape .*, got \(0, 5, 6, 2\)"):
         model.compute_output_shape((None, 5, 6, 2))

@@ -55,6 +55,13 @@ class Given:
         """Build for the inputs if need be. Raises ValueError if they don't fit."""
         raise NotImplementedError
 
+    def compute_output_shape(self, input_shape: Any) -> Any:
+        """The outputs' shapes for inputs of these, a list for several; the batch axis first, None for any batch."""
+        given = [input_shape] if len(self.input_names) == 1 else list(input_shape)
+        self.accept([np.empty((0, *shape[1:]), self.dtype) for shape in given])
+        found = [(given[0][0], *shape) for shape in self.result_shapes]
+        return found[0] if len(found) == 1 else found
+
     def _inputs(self, x: Any) -> list[Array]:
         """x as arrays that fit the model, one an input."""
         xs = by_name(x, self.input_names, "x")

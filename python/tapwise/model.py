@@ -198,16 +198,6 @@ class Model(Trainer):
         self._built()
         return self.outputs[0].shape if len(self.outputs) == 1 else [tensor.shape for tensor in self.outputs]
 
-    def compute_output_shape(self, input_shape: Any) -> Any:
-        """The shapes of the outputs for inputs of these, with the batch axis; None stands for any batch."""
-        self._built()
-        given = [input_shape] if len(self.inputs) == 1 else list(input_shape)
-        for tensor, shape in zip(self.inputs, given, strict=True):
-            if tuple(shape[1:]) != tensor.example:
-                raise ValueError(f"{self.name} must get x of shape {shape_text(tensor.example)}, got {tuple(shape)}")
-        found = [(given[0][0], *example) for example in self.result_shapes]
-        return found[0] if len(found) == 1 else found
-
     @property
     def input(self) -> Symbolic | list[Symbolic]:
         self._built()
