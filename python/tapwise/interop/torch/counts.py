@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from typing import NamedTuple
 
+KEPT = 1000
+
 
 class Report(NamedTuple):
     """Calls by name of PyTorch's operation, as in aten: "convolution", "max_pool2d_with_indices_backward"."""
@@ -39,6 +41,11 @@ class Counts:
         self.ran: Counter[str] = Counter()
         self.fell_back: Counter[tuple[str, str]] = Counter()
         self.copied: Counter[str] = Counter()
+
+    def fall_back(self, name: str, reason: str) -> None:
+        if len(self.fell_back) >= KEPT:  # reasons tell of sizes
+            reason = "other reasons"
+        self.fell_back[name, reason] += 1
 
     def report(self) -> Report:
         return Report(dict(self.ran), dict(self.fell_back), dict(self.copied))

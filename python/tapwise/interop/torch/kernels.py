@@ -13,6 +13,7 @@ import torch
 from ... import threads
 from . import plans, pool
 from .conv import convolution, convolution_backward
+from .crowd import Crowd
 
 SERVED: dict[str, Callable[..., Any]] = {
     "convolution": convolution,
@@ -20,7 +21,7 @@ SERVED: dict[str, Callable[..., Any]] = {
     "_convolution.deprecated": convolution,
     "convolution_backward": convolution_backward,
     **{
-        f"{name}": partial(function, rank)
+        name: partial(function, rank)
         for rank in (2, 3)
         for name, function in (
             (f"max_pool{rank}d_with_indices", pool.max_pool_with_indices),
@@ -45,9 +46,17 @@ class Overrides:
     def __init__(self) -> None:
         self._threads: threads.set | None = None
         self._thread_count, self._thread = 0, get_ident()
-        self.follow_threads()
+        self._crowd: Crowd | None = None
         kernels = {name: self.kernel(name, serve) for name, serve in SERVED.items()}
         self._library = torch.library.Library("aten", "IMPL")
+        try:
+            self.follow_threads()
+            self.register(kernels)
+        except BaseException:
+            self.restore()
+            raise
+
+    def register(self, kernels: dict[str, Callable[..., Any]]) -> None:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Warning only once for all operators")  # of what this is for
             for name, kernel in kernels.items():
@@ -56,14 +65,20 @@ class Overrides:
                 self._library.impl("max_pool1d", max_pool1d, key, with_keyset=True)
 
     def kernel(self, name: str, serve: Callable[..., Any]) -> Callable[..., Any]:
-        # PyTorch's convolution calls _convolution, which is ours too: past it, or it would be counted twice.
-        inner, flags = ("_convolution", CUDNN_FLAGS) if name == "convolution" else (name, ())
-        native = torch.library.get_kernel(f"aten::{inner}", "CPU").call_boxed
+        native = outer = torch.library.get_kernel(f"aten::{name}", "CPU").call_boxed
+        flags: tuple[bool, ...] = ()
+        # PyTorch's convolution calls _convolution, which is what torch.jit.trace writes down. Else past it, to its
+        # kernel: it is ours too, and would be asked and counted again.
+        is_tracing = torch._C._is_tracing if name == "convolution" else bool
+        if name == "convolution":
+            native, flags = torch.library.get_kernel("aten::_convolution", "CPU").call_boxed, CUDNN_FLAGS
         thread, thread_count = self._thread, torch.get_num_threads
         grad_enabled, set_grad_enabled = torch.is_grad_enabled, torch._C._set_grad_enabled
         as_it_is = torch._C.DisableTorchFunction
 
         def kernel(keys: Any, *arguments: Any) -> Any:
+            if is_tracing():
+                return outer(keys, *arguments)
             if get_ident() == thread and thread_count() != self._thread_count:
                 self.follow_threads()
             with as_it_is():  # subclasses and modes have had their turn
@@ -84,11 +99,16 @@ class Overrides:
             self._threads = threads.set(self._thread_count)
         else:
             threads.set(self._thread_count)
+        if self._crowd is not None:
+            self._crowd.leave()
+        self._crowd = Crowd() if self._thread_count > 1 else None
 
     def set_accuracy(self, accuracy: str) -> None:
         plans.forget(accuracy)
 
     def restore(self) -> None:
         self._library._destroy()
+        if self._crowd is not None:
+            self._crowd.leave()
         if self._threads is not None:
             self._threads.__exit__(None, None, None)

@@ -41,12 +41,12 @@ def served(name: str, key: tuple[Any, ...], make: Callable[..., Plan], tensors: 
             _plans.clear()
         _plans[key] = plan
     if isinstance(plan, str):
-        counts.fell_back[name, plan] += 1
+        counts.fall_back(name, plan)
         return None
     try:
         result = plan(*tensors)
     except ValueError as error:  # an address that isn't a multiple of 4, indices outside of their plane
-        counts.fell_back[name, first_line(error)] += 1
+        counts.fall_back(name, first_line(error))
         return None
     counts.ran[name] += 1
     return result
