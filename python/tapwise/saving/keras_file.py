@@ -47,6 +47,15 @@ def read_keras(path: str | os.PathLike[str]) -> KerasFile:
         raise ValueError(f"{path}: {error}") from None
 
 
+def is_keras(path: str | os.PathLike[str]) -> bool:
+    with Path(path).open("rb") as file:
+        head = file.read(len(HDF5_MAGIC))
+    try:
+        return head == HDF5_MAGIC or (head.startswith(b"PK") and WEIGHTS in zipfile.ZipFile(path).namelist())
+    except (zipfile.BadZipFile, NotImplementedError):
+        return False
+
+
 def member(archive: zipfile.ZipFile, name: str, size_bytes: int) -> bytes:
     """A member's bytes. Raises ValueError before reading one that is far larger than the archive."""
     if name not in archive.namelist():
@@ -97,7 +106,8 @@ def legacy(tree: Tree, root: str) -> list[Group]:
                 for name, mine in zip(names, owners, strict=True)
                 if mine == owner
             }
-            groups.append(Group(layer if len(parts) == 1 else owner.rpartition("/")[2], None, arrays))
+            inner = owner.rpartition("/")[2]
+            groups.append(Group(layer if len(parts) == 1 else inner, None, arrays, f"{layer}/{inner}"))
     return groups
 
 
@@ -114,7 +124,7 @@ def by_kind(tree: Tree) -> list[Group]:
         kind = NUMBERED.match(owner.rpartition("/")[2])
         layer = tree.attribute(f"{owner}/vars", "name")
         named = {path: tree.read(path) for path in paths}
-        groups.append(Group(layer if isinstance(layer, str) else None, kind[1] if kind else None, named))
+        groups.append(Group(layer if isinstance(layer, str) else None, kind[1] if kind else None, named, owner))
     return groups
 
 

@@ -22,6 +22,7 @@ class Group(NamedTuple):
     layer: str | None  # the layer's name where the file tells it
     kind: str | None  # "conv2d", where the file counts layers of a kind
     arrays: dict[str, NDArray[Any]]
+    place: str = ""  # of a file of Keras: layers/conv2d_1, or the layer of the model or the nested model
 
 
 Pair: TypeAlias = tuple[Layer | None, Group | None]

@@ -23,6 +23,8 @@ from ..data.npz import read_member
 from ..model import Model, Sequential
 from ..model_config import made_of_config
 from ..scaling import TargetScaler
+from .keras_file import is_keras
+from .keras_model import load_keras
 from .weights import named_weights, replacing
 
 FORMAT, VERSION = "tapwise-model", 1
@@ -68,11 +70,13 @@ def save_model(
 def load_model(
     path: str | os.PathLike[str], custom_objects: Mapping[str, type[Any]] | None = None, compile: bool = True
 ) -> Model:
-    """The model in path, compiled with its optimizer's state unless compile=False.
+    """The model in path, compiled with its optimizer's state unless compile=False; of Keras' .keras and .h5 never.
 
     custom_objects: classes of one's own, by name. Raises ValueError naming the file if it is damaged, no such file, or
     written by a newer version.
     """
+    if is_keras(path):
+        return load_keras(path, custom_objects)
     config, arrays = read(path)
     own = dict(custom_objects or {})
     try:
