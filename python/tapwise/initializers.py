@@ -29,7 +29,8 @@ class Constant(Initializer):
         self.value = value
 
     def __call__(self, shape: Sequence[int], dtype: DTypeLike = "float32") -> NDArray[Any]:
-        return np.full(tuple(shape), self.value, dtype)
+        shape = tuple(shape)
+        return np.full(shape, self.value, dtype) if self.value else np.zeros(shape, dtype)  # no memory until written
 
 
 class Zeros(Constant):

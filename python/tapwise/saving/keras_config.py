@@ -1,8 +1,8 @@
 """A model from the description of its layers that Keras 2 or 3 wrote, where all of them are ours.
 
 What a description asks for and a layer here hasn't got is an error that names both, unless it says "none". Programs
-(Lambda, functions as activations) are refused. The initializers of weights are left out: the file replaces what they
-made.
+(Lambda, functions as activations) are refused. Weights begin as zeros, which take no memory before the file's replace
+them, so that a description of more weights than the file has is found in time.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import inspect
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from .. import layers
+from .. import initializers, layers
 from ..layers import Input, Layer
 from ..layers.activation import NAMES as ACTIVATIONS
 from ..layers.layer import snake_case
@@ -40,11 +40,15 @@ class Leaf(NamedTuple):
 
 
 class Builder:
-    """Makes layers by their descriptions; `leaves` are those made, in the order of Keras."""
+    """Makes layers by their descriptions; `leaves` are those made, in the order of Keras.
 
-    def __init__(self, custom_objects: Mapping[str, type[Any]], input_shape: Sequence[int] | None) -> None:
+    most: numbers that the file has for weights; a model with over twice as many is refused.
+    """
+
+    def __init__(self, custom_objects: Mapping[str, type[Any]], input_shape: Sequence[int] | None, most: int) -> None:
         self.classes = {**CLASSES, **custom_objects}
         self.input_shape = input_shape
+        self.most = 2 * most + 1_000_000
         self.leaves: list[Leaf] = []
         self.taken: set[str] = set()
 
@@ -71,9 +75,14 @@ class Builder:
         x = y = Input(self._shape(shape, name, top), name=str(first.get("name", "input")))
         made = [self.layer(entry, each, top) for entry, each in zip(own, places(own, place), strict=True)]
         if all(isinstance(each, Layer) for each in made):
-            return Sequential([x, *made], name=name)
+            model = Sequential([x], name=name)
+            for each in made:
+                model.add(each)
+                self.check()
+            return model
         for each in made:
             y = each(y)
+            self.check()
         return Model(x, y, name=name)
 
     def _graph(self, config: dict[str, Any], place: str, top: str) -> Model:
@@ -90,9 +99,33 @@ class Builder:
             calls = listed(entry, "inbound_nodes")
             made = None if is_operation(entry) else self.layer(entry, each, top)
             waiting += [(name, number, made or entry, call) for number, call in enumerate(calls)]
-        connect(tensors, waiting)
+        self.connect(tensors, waiting)
         ends = [[pick(tensors, end) for end in ends_of(config, key)] for key in ("input_layers", "output_layers")]
         return Model(ends[0], ends[1], name=str(config.get("name", "functional")))
+
+    def check(self) -> None:
+        count = sum(leaf.layer.count_params() for leaf in self.leaves)
+        if count > self.most:
+            raise ValueError(f"refused: the layers have {count} weights, the file holds far fewer")
+
+    def connect(self, tensors: dict[tuple[str, int], Any], waiting: list[tuple[str, int, Any, Any]]) -> None:
+        """Call each layer when what it reads is there. Raises ValueError on a circle or a name that isn't there."""
+        while waiting:
+            later = []
+            for name, number, made, call in waiting:
+                try:
+                    arguments = read(tensors, call)
+                except KeyError:
+                    later.append((name, number, made, call))
+                    continue
+                except (TypeError, IndexError) as error:
+                    raise ValueError(f"{name} must have inbound nodes as Keras writes them: {error}") from None
+                tensors[name, number] = operation(made, arguments) if isinstance(made, dict) else made(*arguments)
+                self.check()
+            if len(later) == len(waiting):
+                names = ", ".join(name for name, *_ in later)
+                raise ValueError(f"each layer must read what others give, without a circle, got {names}, which don't")
+            waiting = later
 
     def _shape(self, shape: Any, name: str, top: str) -> tuple[int, ...]:
         if not isinstance(shape, (list, tuple)) or not shape:
@@ -136,13 +169,15 @@ class Builder:
         given: dict[str, Any] = {}
         for key, value in config.items():
             name = renamed.get(key, key)
-            if name in MEANINGLESS or name.endswith("_initializer"):
+            if name in MEANINGLESS or (name.endswith("_initializer") and not is_ours(value)):
                 continue
             if name in accepted:
                 given[name] = self.value(name, value)
             elif not any(value is none or value == none for none in NONE) and not unused(kind, name):
                 raise ValueError(f"{config['name']}: {kind} has no {name} here, got {value!r}")
         layer: Layer = cls(**given)
+        for name in [name for name in vars(layer) if name.endswith("_initializer")]:
+            setattr(layer, name, initializers.Zeros())
         return layer
 
     def value(self, name: str, value: Any) -> Any:
@@ -158,6 +193,11 @@ class Builder:
             raise ValueError(f"{name} must be a name, got {value!r}: a function is a program, which is never run")
         known = {key: each for key, each in mapping(config, kind).items() if each not in NONE or key in ("l1", "l2")}
         return {"class_name": kind, "config": known}
+
+
+def is_ours(initializer: Any) -> bool:
+    kind = initializer.get("class_name") if isinstance(initializer, dict) else None
+    return kind in {cls.__name__ for cls in initializers.NAMES.values()}
 
 
 def unused(kind: str, name: str) -> bool:
@@ -221,33 +261,10 @@ def pick(tensors: dict[tuple[str, int], Any], history: Any) -> Any:
     return found[number] if isinstance(found, (list, tuple)) else found
 
 
-def connect(tensors: dict[tuple[str, int], Any], waiting: list[tuple[str, int, Any, Any]]) -> None:
-    """Call each layer when what it reads is there. Raises ValueError on a circle or a name that isn't there."""
-    while waiting:
-        later = []
-        for name, number, made, call in waiting:
-            try:
-                arguments = read(tensors, call)
-            except KeyError:
-                later.append((name, number, made, call))
-                continue
-            except (TypeError, IndexError) as error:
-                raise ValueError(f"{name} must have inbound nodes as Keras writes them: {error}") from None
-            if isinstance(made, dict):
-                tensors[name, number] = operation(made, arguments)
-            elif len(arguments) != 1:
-                raise ValueError(f"{name} must be called on one tensor or a list, got {len(arguments)} arguments")
-            else:
-                tensors[name, number] = made(arguments[0])
-        if len(later) == len(waiting):
-            raise ValueError(f"the layers must read each other without a circle, got {', '.join(w[0] for w in later)}")
-        waiting[:] = later
-
-
 def read(tensors: dict[tuple[str, int], Any], call: Any) -> list[Any]:
     """The arguments of a call, of Keras 3 {"args": [...]} or of Keras 2 [[name, node, tensor, {}], ...]."""
     if isinstance(call, dict):
-        return [argument(tensors, each) for each in call["args"]]
+        return [argument(tensors, each) for each in listed(call, "args")]
     call = [call] if isinstance(call[0], str) else call
     found = [pick(tensors, each) for each in call]
     return [found[0] if len(found) == 1 else found]

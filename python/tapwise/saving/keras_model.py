@@ -27,9 +27,10 @@ def load_keras(
     if config is None:
         raise ValueError(f"{path}: holds weights alone: make the model, then model.load_weights(path)")
     try:
-        builder = Builder(custom_objects or {}, input_shape)
+        most = sum(array.size for group in groups for array in group.arrays.values())
+        builder = Builder(custom_objects or {}, input_shape, most)
         model = builder.model(config)
-    except (ValueError, TypeError, KeyError, IndexError, RecursionError) as error:
+    except (ValueError, TypeError, KeyError, IndexError, RecursionError, MemoryError) as error:
         raise ValueError(f"{path}: {error}") from error
     give(os.fspath(path), [placed(builder.leaves, groups)])
     return model
