@@ -103,7 +103,6 @@ MAY_IMPORT = {
     "applications": {"applications", "layers", "initializers", "model"},
     "saving": FAMILY | {"data", "saving", "model", "model_config", "losses", "metrics", "optimizers", "scaling"},
     "numpy_im2col.py": set(),
-    "interop/__init__.py": set(),
     "interop/onnx": {"interop.onnx", "ops", "arena", "layers", "model"},
     "console.py": set(),
 }

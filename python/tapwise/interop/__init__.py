@@ -1,6 +1,7 @@
 """Other people's code on Tapwise's kernels; each module needs what it is named after, and is imported by its name.
 
-torch is there from the start: it imports PyTorch when it is enabled.
+torch and onnx are there from the start: they import what they need when they are used.
 """
 
+from . import onnx as onnx
 from . import torch as torch

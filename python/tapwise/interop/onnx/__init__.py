@@ -5,10 +5,27 @@ What isn't ours runs through onnx.reference, and report() of a model says so. Ne
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from .model import Model as Model
-from .model import load as load
+if TYPE_CHECKING:
+    from .model import Model as Model
+
+MOST_BYTES = 1 << 32
+
+
+def load(model: Any, *, most_bytes: int = MOST_BYTES) -> Model:
+    """A model from an ONNX file, its bytes or a ModelProto; weights outside the file must lie in its folder.
+
+    most_bytes bounds each value that a node makes. Raises ValueError on a file that is corrupt, a graph with a cycle or
+    a value that nobody makes, an operator or type that neither Tapwise nor onnx.reference has; ImportError where the
+    package onnx is missing.
+    """
+    from .model import Model
+    from .proto import Reader, read
+
+    proto, folder = read(model)
+    reader = Reader(proto, folder)
+    return Model(reader.graph(), reader.versions, most_bytes)
 
 
 def __getattr__(name: str) -> Any:
@@ -16,4 +33,8 @@ def __getattr__(name: str) -> Any:
         from .backend import Backend
 
         return Backend
+    if name == "Model":
+        from .model import Model
+
+        return Model
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from .model import Model, load
+from . import load
+from .model import Model
 from .proto import onnx_module
 
 onnx_module()

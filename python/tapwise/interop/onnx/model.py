@@ -13,31 +13,18 @@ from ...ops.recording import State, state
 from .graph import Graph, Node, Port
 from .operators import OPERATORS
 from .plan import Plan
-from .proto import Reader, read
 from .reference import evaluate, is_known, own
-from .run import MOST_BYTES, Run
+from .run import Run
 from .values import Memory, NotOurs, Value
 
 MOST_PLANS = 4
 FOLDED_BYTES = 1 << 31  # constants that a graph may compute when it is loaded
 
 
-def load(model: Any, *, most_bytes: int = MOST_BYTES) -> Model:
-    """A model from an ONNX file, its bytes or a ModelProto; weights outside the file must lie in its folder.
-
-    most_bytes bounds each value that a node makes. Raises ValueError on a file that is corrupt, a graph with a cycle or
-    a value that nobody makes, an operator or type that neither Tapwise nor onnx.reference has; ImportError where the
-    package onnx is missing.
-    """
-    proto, folder = read(model)
-    reader = Reader(proto, folder)
-    return Model(reader.graph(), reader.versions, most_bytes)
-
-
 class Model:
     """Call it with arrays, or run it with a mapping of names; any thread may, one at a time computes."""
 
-    def __init__(self, graph: Graph, versions: dict[str, int], most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, graph: Graph, versions: dict[str, int], most_bytes: int) -> None:
         self.graph, self.versions, self.most_bytes = graph, versions, most_bytes
         self._reference: dict[str, str] = {}
         self._packed: dict[Any, Any] = {}

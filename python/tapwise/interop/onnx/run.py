@@ -13,7 +13,6 @@ from .graph import Node
 from .values import Array, Memory, NotOurs, Shape, Value, first_axes, last_axes
 
 Function = Callable[..., Any]
-MOST_BYTES = 1 << 32  # of one array that a node makes
 
 
 class Step(NamedTuple):
@@ -28,7 +27,7 @@ class Step(NamedTuple):
 class Run:
     """Values while a graph is computed. `fixed` tells whether all shapes follow from those of the inputs."""
 
-    def __init__(self, packed: dict[Any, Any], most_bytes: int = MOST_BYTES) -> None:
+    def __init__(self, packed: dict[Any, Any], most_bytes: int) -> None:
         self.steps: list[Step] = []
         self.fixed = True
         self.packed = packed  # weights laid out for a shape, by node: outlives the run
