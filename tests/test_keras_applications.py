@@ -1,7 +1,7 @@
 """Every network that Keras has, against Keras itself on its torch backend: names and order of weights, and logits.
 
 Weights, biases and statistics of normalization are random, so that nothing can be left out or exchanged unseen. Two
-minutes and 2 GB in all.
+minutes, half of it for the three in the slow tier, and 2 GB.
 """
 
 import os
@@ -15,10 +15,12 @@ from tapwise import applications, initializers, layers
 torch = pytest.importorskip("torch", reason="pip install torch")
 os.environ.setdefault("KERAS_BACKEND", "torch")
 keras = pytest.importorskip("keras", reason="pip install keras")
+pytest.importorskip("h5py", reason="pip install h5py")
 
-pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")]
+pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
 
 NAMES = [name for name in applications.__all__ if hasattr(keras.applications, name)]
+KINDS = (".weights.h5", ".keras", ".h5")
 SIZES = {"InceptionV3": 107, "InceptionResNetV2": 107, "Xception": 95}
 NASNET = {"NASNetMobile": (1056, 4, 32, False, 2, 224), "NASNetLarge": (4032, 6, 96, True, 2, 331)}
 
@@ -38,6 +40,10 @@ def randomize(model, rng):
                 v *= np.float32(np.sqrt(2 / (v.shape[0] * v.shape[1] if by_depth else v.size // v.shape[-1])))
 
 
+def tier(name):
+    return "slow" if name in ("NASNetLarge", "ResNet152", "ResNet152V2") else "peers"
+
+
 def of_keras(name, size):
     shape = (size, size, 3)
     if name in NASNET:  # keras.applications refuses NASNetMobile on torch, though what it is made of works
@@ -48,18 +54,24 @@ def of_keras(name, size):
     return getattr(keras.applications, name)(weights=None, input_shape=shape, classifier_activation=None)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_logits_are_keras(name, rng):
+@pytest.mark.parametrize("name", [pytest.param(n, marks=getattr(pytest.mark, tier(n))) for n in NAMES])
+def test_logits_are_keras(name, rng, tmp_path):
+    """With the weights in a file that Keras has written."""
     size = SIZES.get(name, 64)
     keras.backend.clear_session()
     theirs = of_keras(name, size)
+    given = {"input_shape": (size, size, 3), "classifier_activation": None}
     with initializers.postponed():
-        ours = getattr(applications, name)(input_shape=(size, size, 3), classifier_activation=None)
+        ours = getattr(applications, name)(**given)
     assert ours.count_params() == theirs.count_params()
     named = [f"{layer.name}/{weight.name}" for layer in ours.layers for weight in layer.weights]
     assert named == ["/".join(weight.path.split("/")[-2:]) for weight in theirs.weights]
     randomize(ours, rng)
     theirs.set_weights(ours.get_weights())
+    file = tmp_path / f"network{KINDS[NAMES.index(name) % 3]}"
+    (theirs.save_weights if file.name.endswith(".weights.h5") else theirs.save)(file)
+    ours = getattr(applications, name)(weights=file, **given)
+    file.unlink()
     x = rng.uniform(-1, 1, (2, size, size, 3)).astype(np.float32)
     x = 127.5 * (x + 1) if name.startswith("Efficient") else x
     with torch.no_grad():
@@ -69,6 +81,7 @@ def test_logits_are_keras(name, rng):
     np.testing.assert_allclose(ours(x), want, rtol=0, atol=1e-4 * deviation)
 
 
+@pytest.mark.peers
 @pytest.mark.parametrize("family", ["vgg16", "resnet", "resnet_v2", "inception_v3", "xception", "densenet", "nasnet"])
 def test_preprocessing_is_keras(family, rng):
     x = rng.integers(0, 256, (2, 5, 4, 3), np.uint8)
@@ -76,6 +89,7 @@ def test_preprocessing_is_keras(family, rng):
     np.testing.assert_allclose(getattr(applications, family).preprocess_input(x), want, rtol=1e-6, atol=1e-5)
 
 
+@pytest.mark.peers
 def test_weights_of_branches_are_in_keras_order():
     """Names are numbered as layers were made; weights come by the longest way to an output."""
 

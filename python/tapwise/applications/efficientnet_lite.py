@@ -23,20 +23,11 @@ def preprocess_input(x: ArrayLike, data_format: str | None = None) -> Array:
 
 
 def pytorch_names() -> dict[str, str]:
-    """layer/weight of ours -> its name in a state dict of efficientnet_pytorch's kind: _blocks.0._bn1.running_mean.
-
-    Kernels there are (co, ci, kh, kw), the classifier's (classes, features).
-    """
-    layer = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head", "top_bn": "_bn1"}
-    for number, name in enumerate(block_names()):
-        within = {"expand_conv": "_expand_conv", "expand_bn": "_bn0", "dwconv": "_depthwise_conv", "bn": "_bn1"}
-        within |= {"project_conv": "_project_conv", "project_bn": "_bn2"}
-        if number == 0:  # which doesn't widen
-            del within["expand_conv"], within["expand_bn"]
-        layer |= {f"{name}{ours}": f"_blocks.{number}.{theirs}" for ours, theirs in within.items()}
-    norm = {"gamma": "weight", "beta": "bias", "moving_mean": "running_mean", "moving_variance": "running_var"}
-    names = {"predictions/kernel": "_fc.weight", "predictions/bias": "_fc.bias"}
-    for ours, theirs in layer.items():
-        weights = norm if "bn" in theirs else {"kernel": "weight"}
-        names |= {f"{ours}/{weight}": f"{theirs}.{other}" for weight, other in weights.items()}
-    return names
+    """The module of each layer in state dicts of efficientnet_pytorch's kind, for saving.load_weights(names=...)."""
+    names = {"stem_conv": "_conv_stem", "stem_bn": "_bn0", "top_conv": "_conv_head", "top_bn": "_bn1"}
+    within = {"expand_conv": "_expand_conv", "expand_bn": "_bn0", "dwconv": "_depthwise_conv", "bn": "_bn1"}
+    within |= {"project_conv": "_project_conv", "project_bn": "_bn2"}
+    for number, block in enumerate(block_names()):
+        some = {ours: theirs for ours, theirs in within.items() if number or not ours.startswith("expand")}
+        names |= {f"{block}{ours}": f"_blocks.{number}.{theirs}" for ours, theirs in some.items()}
+    return names | {"predictions": "_fc"}
