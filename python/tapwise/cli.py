@@ -1,4 +1,4 @@
-"""The command line: tapwise train | bench | info | demo."""
+"""The command line: tapwise train | map | bench | info | demo."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
+
+from .cli_map import add_map
 
 if TYPE_CHECKING:
     from .data import Dataset
@@ -39,7 +41,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> Parser:
     top = Parser(prog="tapwise", description="Train small convolutional networks and time their kernels.")
-    commands = top.add_subparsers(title="commands", required=True, metavar="train | bench | info | demo")
+    commands = top.add_subparsers(title="commands", required=True, metavar="train | map | bench | info | demo")
     engine = Parser(add_help=False)
     engine.add_argument("--backend", help="native, numba or reference; the fastest one by default")
     engine.add_argument("--threads", type=number(int, 1), metavar="N", help="all that the machine gives by default")
@@ -65,6 +67,7 @@ def parser() -> Parser:
     )  # fmt: skip
     train.set_defaults(run=run_train)
 
+    add_map(commands, engine, number)
     bench = commands.add_parser("bench", parents=[engine], help="a quick table of convolution speeds")
     bench.add_argument("--profile", action="store_true", help="where the time of a small CNN's training step goes")
     bench.set_defaults(run=run_bench)

@@ -18,5 +18,7 @@ from .check import randomization as randomization
 from .check import rank_correlation as rank_correlation
 from .explanation import Explanation as Explanation
 from .occlusion import occlusion as occlusion
+from .patch_map import ProbabilityMap as ProbabilityMap
+from .patches import probability_map as probability_map
 from .report import BiasReport as BiasReport
 from .saliency import saliency as saliency
