@@ -94,7 +94,7 @@ def overlay(
     if fade:
         size = np.abs(np.nan_to_num(values))
         most = max(abs(high or 0), abs(low or 0)) or size.max() or 1.0
-        cover = cover * np.minimum(size / most, 1) ** 0.5
+        cover = cover * np.minimum(size / most, 1)
     mixed = under + (over.astype(np.float32) - under) * cover[..., None].astype(np.float32)
     return np.asarray(mixed.round(), np.uint8)
 

@@ -15,6 +15,7 @@ from .draw import Array, Picture
 
 SLICES = 9  # of a volume, that a picture shows
 SMALLEST = 224  # pixels of the longer side of a picture
+BRIGHT = 0.92  # where the heat map's colours end: the last ones are darker
 
 
 @dataclass(frozen=True, repr=False)
@@ -64,7 +65,8 @@ class Explanation:
         """
         most = float(np.abs(self.map).max(initial=0)) or 1.0
         low = -most if self.signed else 0.0
-        how: dict[str, Any] = {"low": low, "high": most, "alpha": alpha, "fade": fade}
+        high = most if self.signed or colour_map else most / BRIGHT
+        how: dict[str, Any] = {"low": low, "high": high, "alpha": alpha, "fade": fade}
         how["colour_map"] = colour_map or (draw.SIGNED if self.signed else draw.HEAT)
         shown = self._channels_last(self.image) if image is None else np.asarray(image)
         if self.map.ndim == 1:
