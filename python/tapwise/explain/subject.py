@@ -64,26 +64,37 @@ def chosen(scores: Array, classes: Classes, top: int) -> Array:
 
 def one_hot(classes: Array, count: int) -> Array:
     """(n,) -> (n, count) float32."""
-    return np.eye(count, dtype=np.float32)[classes]
+    found = np.zeros((len(classes), count), np.float32)
+    found[np.arange(len(classes)), classes] = 1
+    return found
 
 
-def channel_axis(model: Model, tensor: Symbolic) -> int | None:
-    """The axis of channels in one example of a tensor; None if it has none.
+def channel_axes(model: Model) -> dict[Symbolic, int | None]:
+    """The axis of channels in one example of each tensor; None where there is none.
 
-    It is that of the convolution that made it, of the next one behind it otherwise; without any the last one of
+    It is that of the convolution before it in the model, or of the first one; without any convolution the last axis of
     (h, w, c) and none of (h, w) or (n,).
     """
+    found = [node.layer for node in model.nodes if isinstance(node.layer, Conv)]
+    layer = found[0] if found else None
+    axes = {tensor: axis_behind(tensor, layer) for tensor in model.inputs}
+    for node in model.nodes:
+        layer = node.layer if isinstance(node.layer, Conv) else layer
+        axes[node.output] = axis_behind(node.output, layer)
+    return axes
+
+
+def axis_behind(tensor: Symbolic, layer: Conv | None) -> int | None:
     rank = len(tensor.example)
-    found = [(node.output, node.layer) for node in model.nodes if isinstance(node.layer, Conv)]
-    if not found:
+    if layer is None:
         return rank - 1 if rank > 2 else None
-    outputs = [node.output for node in model.nodes]
-    before = outputs.index(tensor) if tensor in outputs else -1
-    near = [layer for output, layer in found if outputs.index(output) <= before]
-    layer = near[-1] if near else found[0][1]
     if rank < 2 or rank == layer.rank:
         return None
     return rank - 1 if layer.channels_last else 0
+
+
+def channel_axis(model: Model, tensor: Symbolic) -> int | None:
+    return channel_axes(model)[tensor]
 
 
 def spatial(example: tuple[int, ...], axis: int | None) -> tuple[int, ...]:
@@ -96,7 +107,7 @@ def last_maps(model: Model) -> Symbolic:
     With what follows and keeps their size: normalization, activation, the sum with what went around, the
     concatenation with other branches.
     """
-    sizes = {node.output: spatial(node.output.example, channel_axis(model, node.output)) for node in model.nodes}
+    sizes = {tensor: spatial(tensor.example, axis) for tensor, axis in channel_axes(model).items()}
     found = [n for n in model.nodes if isinstance(n.layer, Conv) and any(size > 1 for size in sizes[n.output])]
     if not found:
         names = ", ".join(f"{layer.name} ({type(layer).__name__})" for layer in named(model))
