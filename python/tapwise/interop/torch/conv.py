@@ -96,13 +96,15 @@ def forward(x: Tensor, w: Tensor, b: Tensor | None, *parameters: Any) -> Plan:
     else:
         run = p.bound(conv, padding=p.numbers)
     layout, y_shape, y_strides, copies = p.layout, p.y_shape, p.layout.strides(p.y_shape), not p.layout.has(x)
-    array, weights = layout.array, layout.weights
+    array, weights, copies_b = layout.array, layout.weights, b is not None and not b.is_contiguous()
 
     def call(x: Tensor, w: Tensor, b: Tensor | None) -> Tensor:
         if copies:
             x = layout.copy(x, FORWARD)
+        if copies_b and b is not None:
+            b = b.contiguous()
         y = x.new_empty_strided(y_shape, y_strides)
-        run(array(x), weights(w), None if b is None else b.contiguous().numpy(), out=array(y))
+        run(array(x), weights(w), None if b is None else b.numpy(), out=array(y))
         return y
 
     return call

@@ -124,7 +124,8 @@ class Pooling:
             raise ValueError("indices of another type or shape")
 
     def array(self, x: Tensor) -> Array:
-        return self.layout.array(x) if self.batched else self.layout.array(x)[None]
+        a: Array = x.numpy()
+        return a.transpose(self.layout.axes) if self.layout.channels_last else a if self.batched else a[None]
 
     def empty_y(self, like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
         return like.new_empty_strided(self.y_shape, self.y_strides, dtype=dtype)
@@ -152,7 +153,7 @@ def maximum(x: Tensor, rank: int, *parameters: Any) -> Plan:
             x = layout.copy(x, name)
         y, indices = p.empty_y(x), p.empty_y(x, torch.int32)
         run(array(x), out=array(y), indices_out=array(indices))
-        return y, indices.to(torch.int64)
+        return y, indices.long()
 
     return call
 
@@ -170,7 +171,7 @@ def maximum_gradient(dy: Tensor, x: Tensor, indices: Tensor, rank: int, *paramet
         if copies_indices:
             indices = layout.copy(indices, name)
         dx = p.empty_x(dy)
-        run(array(dy), array(indices.to(torch.int32)), out=array(dx))
+        run(array(dy), array(indices.int()), out=array(dx))
         return dx
 
     return call
