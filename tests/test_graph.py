@@ -69,6 +69,21 @@ def branches(**how):
     return tapwise.Model(inputs, layers.Dense(3, activation="softmax", **how)(layers.Dense(4, "elu", **how)(y)))
 
 
+def padded(**how):
+    """Zeros around maps that go to what reads them: convolutions of each kind and, behind a ReLU alone, max pooling."""
+    x = inputs = tapwise.Input((6, 6, 2))
+    x = layers.ZeroPadding2D(((0, 1), (2, 1)), **how)(x)
+    x = layers.BatchNormalization(**how)(layers.Conv2D(3, 3, 2, **how)(x))
+    x = layers.ZeroPadding2D(1, **how)(layers.ReLU(**how)(x))
+    x = layers.MaxPooling2D(3, 1, **how)(x)
+    x = layers.DepthwiseConv2D(3, **how)(layers.ZeroPadding2D(1, **how)(x))
+    x = layers.ZeroPadding2D(((1, 0), (0, 1)), **how)(x)
+    y = layers.MaxPooling2D(2, 1, **how)(x)  # takes the zeros for what they are
+    z = layers.SeparableConv2D(3, 2, **how)(layers.ZeroPadding2D(((1, 0), (1, 0)), **how)(y))
+    z = layers.Add(**how)([z, y])
+    return tapwise.Model(inputs, layers.Dense(3, activation="softmax", **how)(layers.Flatten(**how)(z)))
+
+
 def pooled(**how):
     """ReLUs whose masks go with the pooling, of a convolution and of a normalization."""
     x = inputs = tapwise.Input((6, 6, 2))
@@ -79,7 +94,7 @@ def pooled(**how):
     return tapwise.Model(inputs, layers.Dense(3, activation="softmax", **how)(layers.Flatten(**how)(x)))
 
 
-GRAPHS = [residual, branches, pooled]
+GRAPHS = [residual, branches, padded, pooled]
 
 
 def gradients(model, x, y):
@@ -360,3 +375,15 @@ def test_summary_of_a_graph_says_what_is_connected(capsys):
 def test_rejects(make, error, message):
     with pytest.raises(error, match=message):
         make(tapwise.Input((4, 4, 2), name="a"), tapwise.Input((4, 4, 3), name="b"))
+
+
+def test_zeros_go_to_what_reads_them_alone():
+    for training in (False, True):
+        printed = str(padded().plan(4, training=training))
+        lines = [line.split("  ")[0] for line in printed.splitlines()]
+        assert "zero_padding2d_2 + depthwise_conv2d" in lines
+        assert "zero_padding2d_3" in lines
+        assert "max_pooling2d_1" in lines
+        assert "zero_padding2d_1 + max_pooling2d" in lines
+        assert "zero_padding2d_4 + separable_conv2d" in "\n".join(lines)
+        assert any(line.startswith("zero_padding2d + conv2d") for line in lines)

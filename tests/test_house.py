@@ -74,7 +74,7 @@ MAY_IMPORT = {
         "tape",
     },
     "tape.py": {"layers", "ops", "arrays", "model"},
-    "graph.py": {"layers"},
+    "graph.py": {"layers", "ops"},
     "schedule.py": {"layers", "graph", "arena", "ops", "repeat"},
     "repeat.py": {"layers", "graph", "ops"},
     "arena.py": set(),

@@ -1,8 +1,9 @@
 """What a model computes: calls of layers in an order in which each finds its inputs, joined where one pass does two.
 
 Joined are: an activation to the convolution, Dense or normalization before it; the sum of two tensors to what made the
-later one; in training a ReLU's mask to the max pooling behind it, which has fewer values to mask; for prediction a
-batch normalization to the weights of the convolution or Dense before it.
+later one; zeros around maps to the convolution behind them, or to the max pooling of what a ReLU gave; in training a
+ReLU's mask to the max pooling behind it, which has fewer values to mask; for prediction a batch normalization to the
+weights of the convolution or Dense before it.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .layers import conv, pad, pool, separable
 from .layers.activation import Activation, ReLU
 from .layers.affine import Affine
 from .layers.layer import Cast, InputLayer, Layer, shape_text
@@ -20,6 +22,15 @@ from .layers.norm import BatchNormalization
 from .layers.place import Place
 from .layers.pool import MaxPooling
 from .layers.symbolic import Node, Symbolic
+from .ops.geometry import per_axis
+
+PADS: frozenset[type[Layer]] = frozenset({pad.ZeroPadding1D, pad.ZeroPadding2D, pad.ZeroPadding3D})
+PADDED: frozenset[type[Layer]] = frozenset(  # a subclass may do more than its geometry says
+    {
+        conv.Conv1D, conv.Conv2D, conv.Conv3D, conv.DepthwiseConv1D, conv.DepthwiseConv2D, separable.SeparableConv1D,
+        separable.SeparableConv2D, pool.MaxPooling1D, pool.MaxPooling2D, pool.MaxPooling3D,
+    }
+)  # fmt: skip
 
 
 def ordered(inputs: Sequence[Symbolic], outputs: Sequence[Symbolic]) -> list[Node]:
@@ -91,8 +102,15 @@ class Call:
         self.residual: Symbolic | None = None
         self.norm: BatchNormalization | None = None
         self.place = Place()
+        self.taken = False  # by the call behind it
         self.saved: Any = None
         self.y: Any = None  # for its layer's activity_regularizer
+
+    def take(self, before: Call) -> None:
+        """Do what a call that only pads does."""
+        assert isinstance(before.layer, pad.ZeroPadding)
+        self.layers.insert(0, before.layer)
+        self.inputs, self.place.padding, before.taken = before.inputs, before.layer.border, True
 
     def join(self, node: Node) -> None:
         self.layers.append(node.layer)
@@ -133,19 +151,24 @@ def calls(nodes: list[Node], outputs: Sequence[Symbolic], training: bool) -> lis
     made: list[Call] = []
     by: dict[Symbolic, Call] = {}  # who makes a tensor that nobody else reads
     order: dict[Symbolic, int] = {}
+    ends: dict[Symbolic, str | None] = {}  # the activation that a tensor comes from
     for node in nodes:
         makers = [by[tensor] for tensor in node.inputs if tensor in by]
         call = next((maker for maker in makers if joined(maker, node, order, training)), None)
         if call is None:
             call = Call(node)
             made.append(call)
+            if makers and pads(call, makers[0], ends):
+                call.take(makers[0])
+                makers = [by[tensor] for tensor in call.inputs if tensor in by]
             if training and makers and masks(call, makers[0]):
                 makers[0].place.masked, call.place.activation = True, "relu"
                 call.place.before = makers[0].place
         order[node.output] = made.index(call)
+        ends[node.output] = call.activation
         if readers.get(node.output) == 1 and node.output not in outputs and not node.layer.activity_regularizer:
             by[node.output] = call
-    return made
+    return [call for call in made if not call.taken]
 
 
 def joined(call: Call, node: Node, order: dict[Symbolic, int], training: bool) -> bool:
@@ -189,3 +212,22 @@ def masks(call: Call, maker: Call) -> bool:
     """Whether call is a max pooling that can apply the gradient of the ReLU which maker ends in."""
     ends = maker.activation == "relu" and isinstance(maker.layer, (Affine, BatchNormalization))
     return isinstance(call.layer, MaxPooling) and ends
+
+
+def pads(call: Call, before: Call, ends: dict[Symbolic, str | None]) -> bool:
+    """Whether call can have the zeros that the call before it puts around maps.
+
+    What a ReLU gave isn't below them, so that a max pooling may leave them out.
+    """
+    layer, zeros = call.layer, before.layer
+    if type(layer) not in PADDED or type(zeros) not in PADS or len(before.layers) > 1:
+        return False
+    assert isinstance(layer, (conv.Conv, MaxPooling))
+    assert isinstance(zeros, pad.ZeroPadding)
+    if layer.geometry["padding"] not in ("valid", 0) or layer.geometry["data_format"] != zeros.data_format:
+        return False
+    if isinstance(layer, conv.Conv):
+        return True
+    size = per_axis(layer.geometry["size"], "pool_size", layer.rank)
+    inside = all(max(pair) < taps for pair, taps in zip(zeros.border, size, strict=True))
+    return inside and ends.get(before.inputs[0]) in ("relu", "relu6", "sigmoid")

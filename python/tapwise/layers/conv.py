@@ -12,6 +12,7 @@ from ..ops.geometry import frozen, integer, is_channels_last, per_axis
 from .activation import FUSED
 from .affine import Affine
 from .layer import Array, Shape, need_rank
+from .place import Place
 
 
 class Conv(Affine):
@@ -72,10 +73,13 @@ class Conv(Affine):
             )
         self.make_weights((*self.kernel_size, ci // self.groups, self.filters), self.filters)
 
+    def geometry_at(self, place: Place) -> dict[str, Any]:
+        return self.geometry if place.padding is None else {**self.geometry, "padding": place.padding}
+
     def linear(self, x: Array, b: Array | None, activation: str | None, out: Array | None) -> Array:
         place = self.place
         w, b = place.weights or (self.as_weights(self.kernel.value), b)
-        return ops.conv(x, w, b, activation=activation, residual=place.residual, out=out, **self.geometry)
+        return ops.conv(x, w, b, activation=activation, residual=place.residual, out=out, **self.geometry_at(place))
 
     def backward(self, dy: Array) -> Array | None:
         place = self.place
@@ -88,7 +92,7 @@ class Conv(Affine):
         out, taken = self.dw_memory()
         dw, self.bias.gradient = ops.conv_grad_weight_bias(
             x, dy, self.as_weights(self.kernel.value).shape, y=y, activation=kind, out=taken,
-            out_bias=place.memory.get("dbias"), work=place.memory.get("dz"), **self.geometry,
+            out_bias=place.memory.get("dbias"), work=place.memory.get("dz"), **self.geometry_at(place),
         )  # fmt: skip
         self.kernel.gradient = dw.reshape(self.kernel.shape) if out is None else out
         return None
@@ -102,13 +106,15 @@ class Conv(Affine):
         w, place = self.as_weights(self.kernel.value), self.place
         if self.trainable:
             out, taken = self.dw_memory()
-            dw = ops.conv_grad_weight(x, dz, w.shape, out=taken, **self.geometry)
+            dw = ops.conv_grad_weight(x, dz, w.shape, out=taken, **self.geometry_at(place))
             if not self.channels_last:
                 dw = np.ascontiguousarray(np.moveaxis(dw, (0, 1), (-1, -2)))
             self.kernel.gradient = dw.reshape(self.kernel.shape) if out is None else out
         if not self.input_gradient:
             return None
-        return ops.conv_grad_input(dz, w, x.shape, residual=place.plus, out=place.memory.get("dx"), **self.geometry)
+        return ops.conv_grad_input(
+            dz, w, x.shape, residual=place.plus, out=place.memory.get("dx"), **self.geometry_at(place)
+        )
 
     def as_weights(self, kernel: Array) -> Array:
         """A view, as the operations take it: channels_first (filters, ci // groups, *k)."""

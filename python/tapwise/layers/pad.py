@@ -20,7 +20,7 @@ class Border(Layer):
 
     def __init__(self, border: int | Sequence[Any], data_format: str, **layer: Any) -> None:
         super().__init__(**layer)
-        self.channels_last = is_channels_last(data_format)
+        self.channels_last, self.data_format = is_channels_last(data_format), data_format
         self.border = self.pairs(frozen(border))
 
     def pairs(self, border: Any) -> Pairs:

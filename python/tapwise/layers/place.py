@@ -36,6 +36,7 @@ class Place:
         self.masked = False  # dy comes with the activation's gradient in it
         self.before: Place | None = None  # for a pooling layer: the call whose ReLU it masks
         self.db: Array | None = None  # the gradient of the bias, where the pooling layer behind has summed it
+        self.padding: Any = None  # of a convolution or pooling, where the layer before it only pads
         self.plus: Array | None = None  # what backward adds to dx
         self.dz: Array | None = None  # what backward found to be the gradient of the residual
         self.weights: tuple[Any, Array | None] | None = None  # kernel and bias with a normalization folded in

@@ -47,13 +47,15 @@ class MaxPooling(Pooling):
         return Needs("y" if place.activation else "", indices, dz=place.activation is not None)
 
     def forward(self, x: Array, training: bool = False) -> Array:
-        memory = self.place.memory
+        memory, geometry = self.place.memory, self.geometry
+        if self.place.padding is not None:
+            geometry = {**geometry, "padding": self.place.padding}
         y: Array
         if training or not memory:  # outside of a plan backward may follow any forward
             out, taken = memory.get("y"), memory.get("indices")
-            y, indices = ops.max_pool(x, **self.geometry, return_indices=True, out=out, indices_out=taken)
+            y, indices = ops.max_pool(x, **geometry, return_indices=True, out=out, indices_out=taken)
         else:
-            y, indices = ops.max_pool(x, **self.geometry, out=memory["y"]), None
+            y, indices = ops.max_pool(x, **geometry, out=memory["y"]), None
         self.saved = indices, x.shape, y
         return y
 

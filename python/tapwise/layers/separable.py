@@ -80,8 +80,8 @@ class SeparableConv(Conv):
 
     def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
         needs = super().needs(place, shapes, y_shape, training)
-        w_shape = self.depthwise_weights().shape
-        middle = conv_geometry(shapes[0], w_shape, *(self.geometry[name] for name in GEOMETRY)).y_shape
+        w_shape, geometry = self.depthwise_weights().shape, self.geometry_at(place)
+        middle = conv_geometry(shapes[0], w_shape, *(geometry[name] for name in GEOMETRY)).y_shape
         return needs._replace(kept=(*needs.kept, ("middle", middle, self.dtype)))
 
     def forward(self, x: Array, training: bool = False) -> Array:
@@ -91,7 +91,7 @@ class SeparableConv(Conv):
 
     def linear(self, x: Array, b: Array | None, activation: str | None, out: Array | None) -> Array:
         place = self.place
-        m = ops.conv(x, self.depthwise_weights(), out=place.memory.get("middle"), **self.geometry)
+        m = ops.conv(x, self.depthwise_weights(), out=place.memory.get("middle"), **self.geometry_at(place))
         w, b = place.weights or (self.as_weights(self.kernel.value), b)
         self.middle = m
         return ops.conv(m, w, b, data_format=self.data_format, activation=activation, residual=place.residual, out=out)
@@ -111,11 +111,13 @@ class SeparableConv(Conv):
         if self.trainable:
             dw = ops.conv_grad_weight(m, dz, w.shape, data_format=self.data_format)
             self.kernel.gradient = self.as_kernel(dw).reshape(self.kernel.shape)
-            dwd = ops.conv_grad_weight(x, dm, wd.shape, **self.geometry)
+            dwd = ops.conv_grad_weight(x, dm, wd.shape, **self.geometry_at(place))
             self.depthwise.gradient = self.as_kernel(dwd).reshape(self.depthwise.shape)
         if not self.input_gradient:
             return None
-        return ops.conv_grad_input(dm, wd, x.shape, residual=place.plus, out=place.memory.get("dx"), **self.geometry)
+        return ops.conv_grad_input(
+            dm, wd, x.shape, residual=place.plus, out=place.memory.get("dx"), **self.geometry_at(place)
+        )
 
     def as_kernel(self, w: Array) -> Array:
         """as_weights undone."""
