@@ -28,6 +28,18 @@ def load(model: Any, *, most_bytes: int = MOST_BYTES) -> Model:
     return Model(reader.graph(), reader.versions, most_bytes)
 
 
+def export(model: Any, path: Any = None, *, opset: int = 17) -> Any:
+    """A Tapwise model for prediction as an onnx.ModelProto, checked by onnx.checker; written to path if one is given.
+
+    Inputs and outputs have the model's names and shapes, the batch is free. Layers that only train, such as Dropout,
+    are left out. Raises TypeError on weights other than float32, ValueError naming a layer that ONNX can't say,
+    ImportError where the package onnx is missing.
+    """
+    from .writer import exported
+
+    return exported(model, path, opset)
+
+
 def __getattr__(name: str) -> Any:
     if name == "Backend":  # its base class is onnx'
         from .backend import Backend
