@@ -103,7 +103,7 @@ MAY_IMPORT = {
     "applications": {"applications", "layers", "initializers", "model"},
     "saving": FAMILY | {"data", "saving", "model", "model_config", "losses", "metrics", "optimizers", "scaling"},
     "numpy_im2col.py": set(),
-    "interop/onnx": {"interop.onnx", "ops", "arena", "layers", "model"},
+    "interop/onnx": {"interop.onnx", "backend", "isa", "ops", "arena", "layers", "model"},
     "console.py": set(),
 }
 ONE_BACKEND = re.compile(r"backend\.(native|numba|reference|_core)\b")

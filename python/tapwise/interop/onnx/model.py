@@ -9,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-from ...ops.recording import State, state
+from ... import backend, isa
+from ...ops.recording import state
 from .graph import Graph, Node, Port
 from .operators import OPERATORS
 from .plan import Plan
@@ -30,7 +31,7 @@ class Model:
         self._packed: dict[Any, Any] = {}
         self._plans: OrderedDict[Any, Plan | None] = OrderedDict()
         self._lock = Lock()
-        self._state: State | None = None
+        self._engine: tuple[str, str, int] = "", "", 0  # what plans and packed weights are for
         for node in graph.nodes:
             if not is_ours(node):
                 if not is_known(node):
@@ -50,6 +51,11 @@ class Model:
     def outputs(self) -> list[Port]:
         return self.graph.outputs
 
+    @property
+    def plans(self) -> list[Plan]:
+        """Those that are kept, one for each set of input shapes; the last one used is the last."""
+        return [plan for plan in self._plans.values() if plan is not None]
+
     def report(self) -> dict[str, str]:
         """The nodes that run through onnx.reference and why; complete after a first run, since types matter too."""
         return dict(self._reference)
@@ -66,16 +72,15 @@ class Model:
         """
         arrays = self._checked(inputs)
         with self._lock:
-            now = state()
-            if now is not None and now != self._state:
+            now = state()  # None: somebody watches the operations
+            engine = backend.name(), isa.name(), self._engine[2] if now is None else now[1]
+            if engine != self._engine:
                 self._plans.clear()
                 self._packed.clear()
-                self._state = now
+                self._engine = engine
             if not all(type(array) is np.ndarray and array.dtype != object for array in arrays):
                 return self._node_by_node(arrays, None)
             key = tuple((array.shape, array.dtype) for array in arrays)
-            if now is None:  # somebody watches the operations
-                return self._node_by_node(arrays, None)
             if key not in self._plans:
                 return self._node_by_node(arrays, key)
             self._plans.move_to_end(key)
@@ -83,6 +88,8 @@ class Model:
             if plan is None:
                 return self._node_by_node(arrays, None)
             with np.errstate(all="ignore"):
+                if now is None:
+                    return plan.step_by_step(arrays)
                 return plan.run(arrays) if plan.calls else plan.bind(arrays)
 
     def _checked(self, inputs: Mapping[str, Any] | Sequence[Any]) -> list[Any]:

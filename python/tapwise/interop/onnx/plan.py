@@ -58,6 +58,14 @@ class Plan:
             self.arrays[memory] = self.arena.view(self.buffers[of], memory.shape)
         return self.arrays[memory]
 
+    def step_by_step(self, inputs: Sequence[Array]) -> list[Array]:
+        """Run through the operations, where a trace sees them."""
+        self.arena.reserve(self.peak_bytes)
+        self.given = dict(zip(self.inputs, inputs, strict=True))
+        for step in self.steps:
+            self._with_inputs(step, tuple(self._array(memory) for memory in step.writes))
+        return self._results()
+
     def bind(self, inputs: Sequence[Array]) -> list[Array]:
         """Run once on memory of the plan, and put down what the kernels were asked."""
         self.arena.reserve(self.peak_bytes)
