@@ -226,8 +226,11 @@ def listed(config: dict[str, Any], name: str) -> list[Any]:
 
 
 def is_operation(entry: dict[str, Any]) -> bool:
-    """x + y, x * 2 and keras.ops: no layers in Keras 3."""
-    return str(entry.get("module", "")).startswith(("keras.src.ops", "keras.ops"))
+    """x + y, x * 2 and keras.ops: no layers in Keras 3, and in its .h5 files told by what every layer has."""
+    if "module" in entry:
+        return str(entry["module"]).startswith(("keras.src.ops", "keras.ops"))
+    nodes, config = entry.get("inbound_nodes") or [None], described(entry)[1]
+    return isinstance(nodes[0], dict) and not {"dtype", "trainable"} & set(config)
 
 
 def places(entries: Sequence[Any], place: str) -> list[str]:

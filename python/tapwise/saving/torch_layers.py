@@ -22,6 +22,7 @@ from ..layers.separable import SeparableConv
 from ..layers.symbolic import Node
 from ..layers.transpose import ConvTranspose
 from .match import Group, Pair, listing, weighted
+from .torch_names import resnet_names
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -30,12 +31,21 @@ Arrays = dict[str, NDArray[Any]]
 NORM = ("weight", "bias", "running_mean", "running_var")
 KEEPS = ("Dropout", "Activation", "ReLU", "BatchNormalization", "Identity", "PReLU", "LeakyReLU", "ELU")
 UNUSED = ("num_batches_tracked",)
+AROUND = {"state_dict", "model_state_dict", "model", "module", "net", "network", "_orig_mod"}
 
 
 def modules(tensors: Mapping[str, NDArray[Any]]) -> dict[str, Arrays]:
-    """The tensors by module, in the file's order: "features.0" -> {"weight": ..., "bias": ...}."""
+    """The tensors by module, in the file's order: "features.0" -> {"weight": ..., "bias": ...}.
+
+    Of a checkpoint the optimizer's state is left out, and of all names what a training program put around them.
+    """
+    named = {name: array for name, array in tensors.items() if not name.startswith("optim")}
+    firsts = {name.partition(".")[0] for name in named}
+    while len(firsts) == 1 and firsts <= AROUND:
+        named = {name.partition(".")[2]: array for name, array in named.items()}
+        firsts = {name.partition(".")[0] for name in named}
     found: dict[str, Arrays] = {}
-    for name, array in tensors.items():
+    for name, array in named.items():
         module, _, last = name.rpartition(".")
         if last not in UNUSED:
             found.setdefault(module, {})[last] = array
@@ -85,6 +95,8 @@ def _choices(
         return [[(layer, [part for part in [names.get(layer.name)] if part and part in given]) for layer in layers]]
     plain = {part.replace(".", "_"): part for part in given}
     by_name = [(layer, [part for part in [plain.get(layer.name.replace("/", "_"))] if part]) for layer in layers]
+    if (known := resnet_names([layer.name for layer in layers], given)) is not None:
+        return _choices(layers, given, known)
     waiting = list(given)
     in_order = [(layer, [waiting.pop(0) for _ in range(parts_of(layer)) if waiting]) for layer in layers]
     return [by_name, in_order] if any(parts for _, parts in by_name) else [in_order]
