@@ -1,5 +1,6 @@
 """The command line: what it prints, what it writes, and one line for each mistake."""
 
+import csv
 import gzip
 import os
 import re
@@ -12,7 +13,7 @@ import numpy as np
 import pytest
 
 import tapwise
-from tapwise import bench, cli, demo, profile, recipe
+from tapwise import bench, callbacks, cli, data, demo, profile, recipe
 from tapwise.saving import load_weights
 
 
@@ -142,6 +143,49 @@ def test_ctrl_c_keeps_what_was_saved(digits, tmp_path):
     assert re.fullmatch(rf"\n{re.escape(str(path))} holds the weights after epoch \d+\ntapwise: stopped\n", err)
     load_weights(path, recipe.network(cli.load("digits", None, 0)))
     assert os.listdir(tmp_path) == ["weights.npz"]
+
+
+RUN = ["history.csv", "history.png", "model.svg", "model.tapwise", "summary.txt"]
+
+
+def test_a_run_is_kept_in_a_folder(digits, tmp_path, capsys):
+    pytest.importorskip("matplotlib", reason='pip install "tapwise[plots]"')
+    folder = tmp_path / "runs" / "first"
+    assert cli.main(["train", "--epochs", "3", "--seed", "3", "--run", str(folder)]) == 0
+    out = capsys.readouterr().out
+    assert out.endswith(f"run saved to {folder}\n")
+    assert sorted(os.listdir(folder)) == RUN
+    with (folder / "history.csv").open(newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["epoch"] for row in rows] == ["0", "1", "2"]
+    assert set(rows[0]) == {"epoch", "loss", "accuracy", "val_loss", "val_accuracy"}
+    model = tapwise.load_model(folder / "model.tapwise")
+    dataset = cli.load("digits", None, 3)
+    accuracy = model.evaluate(dataset.x_test, dataset.y_test, verbose=0)[1]
+    text = (folder / "summary.txt").read_text(encoding="utf-8")
+    assert text.endswith(f"test accuracy {accuracy:.2%} after 3 epochs\n")
+    assert f"test accuracy {accuracy:.2%} of 359 images" in out
+    _, (x, y) = data.stratified_split(dataset.x_train, dataset.y_train, test_size=0.1, seed=3)
+    assert float(rows[-1]["val_accuracy"]) == pytest.approx(model.evaluate(x, y, batch_size=128, verbose=0)[1])
+    assert (
+        refused(["train", "--run", folder], capsys) == f"tapwise: --run must name a folder without a run, got {folder}"
+    )
+    file = folder / "summary.txt"
+    assert refused(["train", "--run", file], capsys) == f"tapwise: --run must name a folder, got the file {file}"
+
+
+def test_ctrl_c_keeps_the_run(digits, tmp_path, monkeypatch, capsys):
+    def interrupt(self, epoch, logs=None):
+        if epoch == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(callbacks.ModelCheckpoint, "on_epoch_begin", interrupt)
+    assert cli.main(["train", "--epochs", "9", "--run", str(tmp_path)]) == 130
+    assert capsys.readouterr().err == f"\n{tmp_path} holds the run up to epoch 2\ntapwise: stopped\n"
+    assert sorted({*os.listdir(tmp_path), "history.png"}) == RUN
+    assert len((tmp_path / "history.csv").read_text().splitlines()) == 3
+    assert tapwise.load_model(tmp_path / "model.tapwise").optimizer.iterations == 2 * 11  # of 1,294 images
+    assert (tmp_path / "summary.txt").read_text(encoding="utf-8").endswith("stopped after 2 epochs\n")
 
 
 def test_a_full_disk_ends_in_one_line(digits, tmp_path, monkeypatch, capsys):

@@ -6,7 +6,7 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -62,8 +62,8 @@ def parser() -> Parser:
     train.add_argument("--save", type=Path, metavar="FILE", help="write the weights to FILE (.npz) after each epoch")
     train.add_argument(
         "--run", dest="folder", type=Path, metavar="FOLDER",
-        help="write the network's table and picture, a line of cost and accuracy an epoch, their curves and the "
-        "trained model to FOLDER",
+        help="hold back a tenth of the training images for validation, and write the network's table and picture, a "
+        "line of costs and accuracies an epoch, their curves and the trained model to FOLDER",
     )  # fmt: skip
     train.set_defaults(run=run_train)
 
@@ -110,7 +110,8 @@ def choose_engine(args: argparse.Namespace) -> None:
 
 
 def run_train(args: argparse.Namespace) -> None:
-    from . import recipe, set_random_seed
+    from . import data, recipe, set_random_seed
+    from .run_folder import RunFolder
 
     with user_errors():
         choose_engine(args)
@@ -118,6 +119,11 @@ def run_train(args: argparse.Namespace) -> None:
         if args.save:
             check_target(args.save)
         dataset = load(args.data, args.image_size, args.seed)
+        folder, held = RunFolder(args.folder) if args.folder else None, None
+        if folder:
+            x, y = dataset.x_train, dataset.y_train
+            (x, y), held = data.stratified_split(x, y, test_size=0.1, seed=args.seed)
+            dataset = dataset._replace(x_train=x, y_train=y)
     describe(args.data, dataset)
     model = recipe.network(dataset)
     save = Save(args.save, model) if args.save else None
@@ -128,11 +134,14 @@ def run_train(args: argparse.Namespace) -> None:
             epochs=args.epochs,
             batch_size=args.batch_size,
             learning_rate=args.learning_rate,
-            callbacks=[*([save] if save else []), *(run_callbacks(args.folder) if args.folder else [])],
+            callbacks=[*([save] if save else []), *(folder.begin(model) if folder else [])],
+            validation_data=held,
         )
     except KeyboardInterrupt:
         if save and save.epochs:
             print(f"\n{save.path} holds the weights after epoch {save.epochs}", file=sys.stderr)
+        if folder and (epochs := folder.end(model, "stopped")):
+            print(f"\n{folder.path} holds the run up to epoch {epochs}", file=sys.stderr)
         raise
     print(
         f"test accuracy {trained.accuracy:.2%} of {len(dataset.x_test):,} images; "
@@ -140,30 +149,10 @@ def run_train(args: argparse.Namespace) -> None:
     )
     if args.save:
         print(f"weights saved to {args.save}")
-    if args.folder:
+    if folder:
         with user_errors():
-            write_run(args.folder, model, trained.accuracy)
-        print(f"run saved to {args.folder}")
-
-
-def run_callbacks(folder: Path) -> list[Any]:
-    from .callbacks import CSVLogger, ModelCheckpoint
-
-    folder.mkdir(parents=True, exist_ok=True)
-    return [CSVLogger(folder / "history.csv"), ModelCheckpoint(folder / "model.tapwise")]
-
-
-def write_run(folder: Path, model: Sequential, accuracy: float) -> None:
-    """What a run leaves beside history.csv and model.tapwise; the curves where matplotlib is."""
-    from . import plot_model
-
-    lines: list[str] = []
-    model.summary(print_fn=lines.append)
-    (folder / "summary.txt").write_text("\n".join([*lines, f"test accuracy {accuracy:.2%}"]) + "\n", encoding="utf-8")
-    plot_model(model, folder / "model.svg", show_shapes=True)
-    with suppress(ImportError):
-        assert model.history is not None
-        model.history.plot(folder / "history.png")
+            folder.end(model, f"test accuracy {trained.accuracy:.2%}")
+        print(f"run saved to {folder.path}")
 
 
 def load(name: str, image_size: int | None, seed: int) -> Dataset:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple, cast
 
 from . import layers, optimizers
 from .data import Dataset
-from .layers import Parameter
 from .model import Sequential
 
 LARGEST_MAP = 32
@@ -52,18 +50,6 @@ def add_convolution(model: Sequential, filters: int) -> None:
     model.add(layers.Conv2D(filters, 3, padding=padding, activation="relu"))
 
 
-class CosineAdam(optimizers.Adam):
-    """Adam whose learning rate falls from its start to 0 along half a cosine, in `steps` steps."""
-
-    def __init__(self, learning_rate: float, steps: int) -> None:
-        super().__init__(learning_rate)
-        self.start_rate, self.steps = learning_rate, steps
-
-    def apply(self, parameters: Iterable[Parameter]) -> None:
-        self.learning_rate = self.start_rate * (1 + math.cos(math.pi * self.iterations / self.steps)) / 2
-        super().apply(parameters)
-
-
 def train(
     model: Sequential,
     dataset: Dataset,
@@ -73,14 +59,23 @@ def train(
     learning_rate: float = 2e-3,
     verbose: int | str = "auto",
     callbacks: Sequence[Any] = (),
+    validation_data: Any = None,
 ) -> Trained:
-    """Adam on the cross-entropy; callbacks are fit's."""
-    steps = epochs * -(-len(dataset.x_train) // batch_size)
-    model.compile(CosineAdam(learning_rate, steps), "sparse_categorical_crossentropy", metrics=["accuracy"])
+    """Adam on the cross-entropy, its rate falling to 0 along half a cosine; callbacks and validation_data are fit's."""
+    x, y = dataset.x_train, dataset.y_train
+    steps = epochs * -(-len(x) // batch_size)
+    rate = optimizers.schedules.CosineDecay(learning_rate, steps)
+    model.compile(optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])
     start = time.perf_counter()
     model.fit(
-        dataset.x_train, dataset.y_train, batch_size=batch_size, epochs=epochs, verbose=verbose, callbacks=callbacks
+        x,
+        y,
+        batch_size=batch_size,
+        epochs=epochs,
+        verbose=verbose,
+        callbacks=callbacks,
+        validation_data=validation_data,
     )
     seconds = time.perf_counter() - start
     scores = model.evaluate(dataset.x_test, dataset.y_test, batch_size=batch_size, verbose=0, return_dict=True)
-    return Trained(cast(dict[str, float], scores)["accuracy"], epochs * len(dataset.x_train) / seconds)
+    return Trained(cast(dict[str, float], scores)["accuracy"], epochs * len(x) / seconds)
