@@ -124,3 +124,21 @@ def test_an_output_that_overlaps_the_weights_is_refused(engine):
     x, pointwise_w = np.ones((1, 1, 1, 4), np.float32), np.ones((1, 1, 4, 4), np.float32)
     with pytest.raises(ValueError, match="out must"):
         tapwise.separable_conv(x, np.ones((1, 1, 1, 4), np.float32), pointwise_w, out=pointwise_w[:, :, :1])
+
+
+@pytest.mark.skipif(not NATIVE, reason="needs the extension: pip install .")
+def test_the_layer_is_one_operation_for_prediction(rng):
+    """With the bits of two; a gradient that is asked for behind it finds the middle again."""
+    x = rng.standard_normal((2, 12, 12, 16), np.float32)
+    layer = tapwise.layers.SeparableConv2D(24, 3, padding="same", strides=2, activation="relu")
+    model = tapwise.Sequential([tapwise.Input(x.shape[1:]), layer, tapwise.layers.BatchNormalization()])
+    with tapwise.backend.use("native"):
+        with tapwise.trace() as seen:
+            model.predict(x, verbose=0)
+            y = layer(x)
+        assert [(r.name, r.algorithm) for r in seen.records if "conv" in r.name] == [("separable_conv", "fused")] * 2
+        dx, gradients = layer.backward(y), [weight.gradient.copy() for weight in layer.weights]
+        np.testing.assert_array_equal(layer(x, training=True), y)
+        np.testing.assert_array_equal(layer.backward(y), dx)
+        for weight, gradient in zip(layer.weights, gradients, strict=True):
+            np.testing.assert_array_equal(weight.gradient, gradient)

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import constraints, initializers, ops, regularizers
 from ..ops.geometry import conv_geometry, integer
+from ..ops.separable import is_joined
 from .conv import Conv
 from .layer import Array, Parameter, Shape, need_rank
 from .place import Needs, Place
@@ -19,13 +20,15 @@ class SeparableConv(Conv):
     """x (n, *spatial, ci) -> y (n, *o, filters), y = activation(conv(m, pointwise_kernel) + bias), m the depthwise one.
 
     depthwise_kernel (*kernel_size, ci, depth_multiplier), pointwise_kernel (1, ..., ci * depth_multiplier, filters),
-    bias (filters,), in both data formats. Chollet, "Xception", 2017.
+    bias (filters,), in both data formats. Chollet, "Xception", 2017. For prediction both are one operation where
+    plan_separable says that it pays.
     """
 
     in_bfloat16 = False
     joins_bias = False
 
     depthwise: Parameter
+    middle: Array | None  # of the last forward; None where it was never stored
     adds_to_dx = True
 
     def __init__(
@@ -81,19 +84,32 @@ class SeparableConv(Conv):
     def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
         needs = super().needs(place, shapes, y_shape, training)
         w_shape, geometry = self.depthwise_weights().shape, self.geometry_at(place)
+        if not training and self.is_joined(shapes[0], geometry):
+            return needs
         middle = conv_geometry(shapes[0], w_shape, *(geometry[name] for name in GEOMETRY)).y_shape
         return needs._replace(kept=(*needs.kept, ("middle", middle, self.dtype)))
 
+    def is_joined(self, x_shape: Shape, geometry: dict[str, Any]) -> bool:
+        weights = self.depthwise_weights().shape, self.as_weights(self.kernel.value).shape
+        return is_joined(x_shape, *weights, *(geometry[name] for name in GEOMETRY if name != "groups"))
+
     def forward(self, x: Array, training: bool = False) -> Array:
+        free = not training and "middle" not in self.place.memory
+        self.joined = free and self.is_joined(x.shape, self.geometry_at(self.place))
         y = super().forward(x, training)
         self.saved = (*self.saved, self.middle)
         return y
 
     def linear(self, x: Array, b: Array | None, activation: str | None, out: Array | None) -> Array:
-        place = self.place
-        m = ops.conv(x, self.depthwise_weights(), out=place.memory.get("middle"), **self.geometry_at(place))
+        place, geometry = self.place, self.geometry_at(self.place)
         w, b = place.weights or (self.as_weights(self.kernel.value), b)
-        self.middle = m
+        if self.joined:
+            self.middle = None
+            geometry = {name: geometry[name] for name in GEOMETRY if name != "groups"}
+            return ops.separable_conv(
+                x, self.depthwise_weights(), w, b, activation=activation, residual=place.residual, out=out, **geometry
+            )
+        self.middle = m = ops.conv(x, self.depthwise_weights(), out=place.memory.get("middle"), **geometry)
         return ops.conv(m, w, b, data_format=self.data_format, activation=activation, residual=place.residual, out=out)
 
     def backward(self, dy: Array) -> Array | None:
@@ -105,9 +121,9 @@ class SeparableConv(Conv):
         return super().backward_logits(dlogits)
 
     def linear_grad(self, x: Array, dz: Array) -> Array | None:
-        w, place, m = self.as_weights(self.kernel.value), self.place, self.middle
+        w, wd, place = self.as_weights(self.kernel.value), self.depthwise_weights(), self.place
+        m = ops.conv(x, wd, **self.geometry_at(place)) if self.middle is None else self.middle
         dm = ops.conv_grad_input(dz, w, m.shape, data_format=self.data_format)
-        wd = self.depthwise_weights()
         if self.trainable:
             dw = ops.conv_grad_weight(m, dz, w.shape, data_format=self.data_format)
             self.kernel.gradient = self.as_kernel(dw).reshape(self.kernel.shape)

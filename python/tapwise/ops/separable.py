@@ -31,6 +31,20 @@ def separable_geometry(
     return depthwise, conv_geometry(depthwise.y_shape, pointwise_shape, 1, "valid", 1, 1, data_format)
 
 
+def is_joined(
+    x_shape: Shape,
+    depthwise_shape: Shape,
+    pointwise_shape: Shape,
+    strides: Sizes = 1,
+    padding: Padding = "valid",
+    dilation: Sizes = 1,
+    data_format: str = "channels_last",
+) -> bool:
+    """Whether separable_conv uses the middle as it is found, and so needs no memory for it."""
+    shapes = x_shape, depthwise_shape, pointwise_shape
+    return current().plan_separable(*separable_geometry(*shapes, strides, padding, dilation, data_format))[0]
+
+
 def separable_conv(
     x: Any,
     depthwise_w: Any,
