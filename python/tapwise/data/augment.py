@@ -110,6 +110,8 @@ class Augment:
         if not 0 <= seed < 2**64:
             raise ValueError(f"seed must be in [0, 2**64), got {seed}")
         self.layers, self.seed, self.scale, self.offset = list(layers), seed, scale, offset
+        kinds = (Geometric, Colour, Mixing)  # asked once: Python looks up every method for it
+        self._kinds = [next((kind for kind in kinds if isinstance(layer, kind)), Noise) for layer in self.layers]
         noises = [layer for layer in layers if isinstance(layer, Noise)]
         if len(noises) > 1:
             raise ValueError(f"layers must hold GaussianNoise at most once, got {len(noises)} of it")
@@ -133,10 +135,10 @@ class Augment:
         """(ih, iw, c) -> (oh, ow, c). Raises ValueError where a layer doesn't fit."""
         height, width, channels = shape
         size = height, width
-        for layer in self.layers:
-            if isinstance(layer, Geometric):
+        for layer, kind in zip(self.layers, self._kinds, strict=True):
+            if kind is Geometric:
                 size = layer.output_size(size)
-            elif isinstance(layer, Colour) and layer.channels not in (None, channels):
+            elif kind is Colour and layer.channels not in (None, channels):
                 raise ValueError(f"{type(layer).__name__} needs {layer.channels} channels, got {channels}")
         return (*size, channels)
 
@@ -176,24 +178,24 @@ class Augment:
         output_size = self.output_shape(shape[1:])[:2]
         maps = np.broadcast_to(np.eye(3), (len(samples), 3, 3))
         codes, values, mixes = [], [], []
-        for number, layer in enumerate(self.layers):
+        for number, (layer, kind) in enumerate(zip(self.layers, self._kinds, strict=True)):
             draws = self._draws(number, samples, epoch)
-            if isinstance(layer, Geometric):
+            if kind is Geometric:
                 maps = maps @ layer.maps(draws, size)
                 size = layer.output_size(size)
-            elif isinstance(layer, Colour):
+            elif kind is Colour:
                 codes.append(layer.code)
                 given = layer.values(draws, output_size)
                 values.append(np.pad(given, ((0, 0), (0, VALUES - given.shape[1]))))
-            elif isinstance(layer, Mixing):
+            elif kind is Mixing:
                 mixes.append(layer.mix(draws, output_size))
         steps = np.stack(values, 1) if values else np.zeros((len(samples), 0, VALUES))
         return Drawn(maps, output_size, np.array(codes, np.int32), np.ascontiguousarray(steps), mixes)
 
     def _passed(self, x: Array, rows: Array, drawn: Drawn, samples: Array, epoch: int) -> Floats:
         keys = np.zeros((len(rows), 2), np.uint32)
-        for number, layer in enumerate(self.layers):
-            if isinstance(layer, Noise):
+        for number, kind in enumerate(self._kinds):
+            if kind is Noise:
                 keys = np.ascontiguousarray(self._draws(number, samples, epoch).words()[:2].T)
         steps = drawn.codes, drawn.values, self.scale, self.offset, self.stddev, keys
         return _run(x, rows, drawn, self.fill_mode, self.fill_value, self.nearest, steps)
