@@ -32,6 +32,8 @@ MAY_IMPORT = {
     "backend/silent.py": set(),
     "backend/taps.py": set(),
     "backend/numba": {"backend.interface", "backend.numba", "backend.separable"},
+    "backend/device.py": {"backend.interface", "backend.separable"},
+    "backend/cuda_emulated.py": {"backend.device"},
     "backend/native.py": {"backend.interface", "backend.separable", "backend._core"},
     "ops": {"backend", "ops", "trace"},
     "plan.py": STATE,
@@ -106,7 +108,7 @@ MAY_IMPORT = {
     "interop/onnx": {"interop.onnx", "backend", "isa", "ops", "arena", "layers", "model"},
     "console.py": set(),
 }
-ONE_BACKEND = re.compile(r"backend\.(native|numba|reference|_core)\b")
+ONE_BACKEND = re.compile(r"backend\.(native|numba|reference|device|cuda|cuda_emulated|_core)\b")
 
 
 def python_files(*folders):
@@ -114,7 +116,7 @@ def python_files(*folders):
 
 
 def cpp_files():
-    return sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".h", ".cpp", ".inc"))
+    return sorted(path for path in (ROOT / "csrc").rglob("*") if path.suffix in (".h", ".cpp", ".cu", ".inc"))
 
 
 def name_of(path):
@@ -193,6 +195,12 @@ def includes_beyond(path):
             "../isa.h",
         }
         return includes - own - {"cstddef", "cstdint", "cassert", "immintrin.h", "arm_neon.h"}
+    if folder == "cuda":
+        return {
+            name
+            for name in includes
+            if re.search(r"\.\.(?!/shape\.h|/(?:portable|ops)\.h)|cpu/|bind/|pybind11|Python", name)
+        }
     closed = ("cpu/", "intrin", "neon") if folder == "bind" else ("bind/", "pybind11", "Python.h")
     return {name for name in includes if any(word in name for word in closed)}
 

@@ -47,9 +47,9 @@ struct Geometry {
     }
   }
 
-  template <class T, bool kContiguous>
-  Conv with_strides(const TypedArray<T, kContiguous>& w) const {
-    constexpr Index kSize = sizeof(T);
+  template <class Weights>
+  Conv with_strides(const Weights& w) const {
+    constexpr Index kSize = sizeof(*w.data());
     Conv c = s;
     const auto rank = static_cast<Index>(w_shape.size()) - 2;
     const bool last = s.layout == Layout::channels_last;

@@ -29,7 +29,8 @@ __all__ = ["Array", "Backend", "PlanFields", "Update", "available", "current", "
 
 Watcher: TypeAlias = Callable[[Backend], Backend]
 NEEDS = {"native": f"{__name__}._core", "numba": "numba", "reference": "numpy"}
-REFUSED = ("cuda", "cuda-emulated")
+ON_REQUEST = {"cuda-emulated": "_tapwise_cuda_emulated"}  # never chosen for a user
+REFUSED = ("cuda",)
 
 _lock = RLock()
 _module: Backend | None = None
@@ -100,12 +101,21 @@ def set_thread_count(wanted: int | None, now: int | None = None) -> tuple[int | 
 def _load(name: str, argument: str) -> Backend:
     if name in REFUSED:
         raise ValueError(f"{argument} must be one of {', '.join(NEEDS)}, got {name!r}: not built in this version")
+    if name in ON_REQUEST:
+        return _load_device(name, argument)
     if name not in NEEDS:
         raise ValueError(f"{argument} must be one of {', '.join(NEEDS)}, got {name!r}")
     if find_spec(NEEDS[name]) is None:
         reason = "the extension isn't built" if name == "native" else f"install it with: pip install {NEEDS[name]}"
         raise ValueError(f"{argument} must be one of {', '.join(available())} here, got {name!r}: {reason}")
     return cast(Backend, import_module(f"{__name__}.{name}"))
+
+
+def _load_device(name: str, argument: str) -> Backend:
+    if find_spec(ON_REQUEST[name]) is None:
+        raise ValueError(f"{argument} must be one of {', '.join(NEEDS)}, got {name!r}: not built in this version")
+    module = import_module(f"{__name__}.{name.replace('-', '_')}")
+    return cast(Backend, module.backend)
 
 
 def _switch(module: Backend | None) -> None:

@@ -1,0 +1,105 @@
+// conv.cpp — convolutions on the device for Python: check, release the GIL, call.
+#include "arrays.h"
+
+namespace tapwise {
+namespace {
+
+cuda::Algorithm algorithm_of(const std::string& name) {
+  if (name == "auto") return cuda::Algorithm::automatic;
+  if (name == "winograd") return cuda::Algorithm::winograd_4x4;
+  for (const cuda::Algorithm a : cuda::kAlgorithms)
+    if (name == cuda::name_of(a)) return a;
+  throw std::invalid_argument("algorithm must be auto or the name of one of the device's, got " + name);
+}
+
+cuda::Pass pass_of(const std::string& name) {
+  if (name == "forward") return cuda::Pass::forward;
+  if (name == "grad_input") return cuda::Pass::grad_input;
+  if (name == "grad_weight") return cuda::Pass::grad_weight;
+  throw std::invalid_argument("direction must be forward, grad_input or grad_weight, got " + name);
+}
+
+cuda::Plan plan_of(const Conv& s, cuda::Pass pass, const std::string& algorithm, const std::string& accuracy) {
+  return cuda::plan(s, pass, algorithm_of(algorithm), accuracy != "strict");
+}
+
+Epilogue epilogue(const MaybeFloats& b, Index channels, const MaybeFloats& residual, const Sizes& shape,
+                  const Name& activation, float alpha) {
+  if (b) need_shape(*b, {channels}, "b");
+  if (residual) need_shape(*residual, shape, "residual");
+  return {pointer(b), pointer(residual), activation_of(activation), alpha};
+}
+
+void forward(const Geometry& g, const Floats& x, const StridedFloats& w, const MaybeFloats& b, const Floats& y,
+             const std::string& algorithm, const std::string& accuracy, const Name& activation, float alpha,
+             const MaybeFloats& residual, std::uintptr_t stream) {
+  need_shape(x, g.x_shape, "x");
+  need_shape(w, g.w_shape, "w");
+  need_shape(y, g.y_shape, "y");
+  const Epilogue e = epilogue(b, g.s.co, residual, g.y_shape, activation, alpha);
+  const Conv s = g.with_strides(w);
+  const cuda::Plan p = plan_of(s, cuda::Pass::forward, algorithm, accuracy);
+  float* const to = y.mutable_data();
+  const py::gil_scoped_release unlocked;
+  cuda::conv_forward(s, p, x.data(), w.data(), e, to, stream_at(stream));
+}
+
+void grad_input(const Geometry& g, const Floats& dy, const StridedFloats& w, const MaybeFloats& b, const Floats& dx,
+                const std::string& algorithm, const std::string& accuracy, const Name& activation, float alpha,
+                const MaybeFloats& residual, std::uintptr_t stream) {
+  need_shape(dy, g.y_shape, "dy");
+  need_shape(w, g.w_shape, "w");
+  need_shape(dx, g.x_shape, "dx");
+  const Epilogue e = epilogue(b, g.s.ci, residual, g.x_shape, activation, alpha);
+  const Conv s = g.with_strides(w);
+  const cuda::Plan p = plan_of(s, cuda::Pass::grad_input, algorithm, accuracy);
+  float* const to = dx.mutable_data();
+  const py::gil_scoped_release unlocked;
+  cuda::conv_grad_input(s, p, dy.data(), w.data(), e, to, stream_at(stream));
+}
+
+void grad_weight(const Geometry& g, const Floats& x, const Floats& dy, const StridedFloats& dw,
+                 const std::string& algorithm, const std::string& accuracy, std::uintptr_t stream) {
+  need_shape(x, g.x_shape, "x");
+  need_shape(dy, g.y_shape, "dy");
+  need_shape(dw, g.w_shape, "dw");
+  const Conv s = g.with_strides(dw);
+  const cuda::Plan p = plan_of(s, cuda::Pass::grad_weight, algorithm, accuracy);
+  float* const to = dw.mutable_data();
+  const py::gil_scoped_release unlocked;
+  cuda::conv_grad_weight(s, p, x.data(), dy.data(), to, stream_at(stream));
+}
+
+py::dict plan(const Geometry& g, const std::string& direction, const std::string& algorithm,
+              const std::string& accuracy) {
+  using namespace py::literals;
+  const cuda::Pass pass = pass_of(direction);
+  Conv s = g.s;
+  const cuda::Plan p = plan_of(s, pass, algorithm, accuracy);
+  py::list candidates;
+  for (const cuda::Algorithm a : cuda::kAlgorithms) {
+    const char* const refused = cuda::refusal(s, pass, a);
+    candidates.append(py::make_tuple(cuda::name_of(a), refused ? refused : ""));
+  }
+  return py::dict("algorithm"_a = cuda::name_of(p.algorithm), "candidates"_a = candidates, "rows"_a = p.rows,
+                  "columns"_a = p.columns, "blocks"_a = p.blocks, "workspace_bytes"_a = p.workspace_bytes,
+                  "reason"_a = p.reason);
+}
+
+}  // namespace
+
+void bind_device_conv(py::module_& m) {
+  using namespace py::literals;
+  py::class_<Geometry>(m, "Geometry", py::module_local())
+      .def(py::init<Sizes, Sizes, Sizes, const Sizes&, const Sizes&, const Sizes&, Index, bool>(), "x_shape"_a,
+           "w_shape"_a, "y_shape"_a, "strides"_a, "before"_a, "dilation"_a, "groups"_a, "channels_last"_a);
+  m.def("conv_forward", &forward, "geometry"_a, "x"_a, "w"_a, "b"_a.none(true), "y"_a, "algorithm"_a, "accuracy"_a,
+        "activation"_a, "alpha"_a, "residual"_a.none(true), "stream"_a);
+  m.def("conv_grad_input", &grad_input, "geometry"_a, "dy"_a, "w"_a, "b"_a.none(true), "dx"_a, "algorithm"_a,
+        "accuracy"_a, "activation"_a, "alpha"_a, "residual"_a.none(true), "stream"_a);
+  m.def("conv_grad_weight", &grad_weight, "geometry"_a, "x"_a, "dy"_a, "dw"_a, "algorithm"_a, "accuracy"_a, "stream"_a);
+  m.def("plan_conv", &plan, "geometry"_a, "direction"_a, "algorithm"_a, "accuracy"_a);
+  m.def("set_tile", &cuda::set_tile, "rows"_a);
+}
+
+}  // namespace tapwise

@@ -1,0 +1,119 @@
+// direct.cu — every convolution as plain sums, one thread an output: what the other kernels are held to, and the one
+// for few channels, where their tiles would be empty.
+//
+//   y[n, o, co]  = sum over taps and ci of x[n, o stride + k dilation - before, ci] w[k, ci, co]
+//   dx[n, p, ci] = the same over the walk of p's phase
+//   dw[k, ci, co] = sum over pixels, by the threads of one block, in a tree
+//
+// Neighbouring threads have neighbouring outputs in memory.
+#include <algorithm>
+
+#include "activation.h"
+#include "conv.h"
+
+namespace tapwise::cuda {
+namespace {
+
+struct WeightStrides {
+  Index d, h, w, from, to, group;  // of the channels of the walk's inputs and outputs
+};
+
+__device__ __forceinline__ float direct_sum(const Walk& s, const Pixel& p, Index group, const float* x, const float* w,
+                                            const WeightStrides& strides) {
+  float sum = 0;
+  for (int kd = 0; kd < s.d.taps; ++kd) {
+    const int d = p.d * s.d.step + s.d.first + kd * s.d.tap_step;
+    if (!inside(d, s.d.inputs)) continue;
+    for (int kh = 0; kh < s.h.taps; ++kh) {
+      const int h = p.h * s.h.step + s.h.first + kh * s.h.tap_step;
+      if (!inside(h, s.h.inputs)) continue;
+      for (int kw = 0; kw < s.w.taps; ++kw) {
+        const int v = p.w * s.w.step + s.w.first + kw * s.w.tap_step;
+        if (!inside(v, s.w.inputs)) continue;
+        const float* const from =
+            x + p.image * s.from_image + group * s.ci * s.from_channel + d * s.d.from + h * s.h.from + v * s.w.from;
+        const float* const tap = w + (s.d.w_first + kd * s.d.w_step) * strides.d +
+                                 (s.h.w_first + kh * s.h.w_step) * strides.h +
+                                 (s.w.w_first + kw * s.w.w_step) * strides.w;
+        for (int c = 0; c < s.ci; ++c) sum += from[c * s.from_channel] * tap[c * strides.from];
+      }
+    }
+  }
+  return sum;
+}
+
+__global__ __launch_bounds__(kThreads) void direct_conv(const Walk s, const WeightStrides strides,
+                                                        const float* __restrict__ x, const float* __restrict__ w,
+                                                        const Epilogue e, float* __restrict__ y) {
+  const Index i = Index{blockIdx.x} * kThreads + threadIdx.x, channels = s.groups * s.co, outputs = s.outputs();
+  if (i >= s.pixels() * channels) return;
+  const bool last = s.to_channel == 1;
+  const Index channel = last ? i % channels : i / outputs % channels;
+  const Index pixel = last ? i / channels : i / outputs / channels * outputs + i % outputs;
+  const Pixel p = pixel_of(s, pixel);
+  const Index group = channel / s.co, to = output_at(s, p) + channel * s.to_channel;
+  const float* const own = w + group * strides.group + channel % s.co * strides.to;
+  y[to] = finished(e, direct_sum(s, p, group, x, own, strides), channel, to);
+}
+
+// A block for each weight.
+template <int kBlock>
+__global__ __launch_bounds__(kBlock) void direct_grad(const Walk s, const WeightStrides strides,
+                                                      const float* __restrict__ x, const float* __restrict__ dy,
+                                                      float* __restrict__ dw) {
+  CU_SHARED(float, sums, [kBlock]);
+  const Index channels = s.groups * s.co, channel = blockIdx.x % channels, row = blockIdx.x / channels;
+  const Index c = row % s.ci, tap = row / s.ci, group = channel / s.co;
+  const auto kw = static_cast<int>(tap % s.w.taps), kh = static_cast<int>(tap / s.w.taps % s.h.taps);
+  const auto kd = static_cast<int>(tap / s.w.taps / s.h.taps);
+  const int t = static_cast<int>(threadIdx.x);
+  float sum = 0;
+  for (Index pixel = t; pixel < s.pixels(); pixel += kBlock) {
+    const Pixel p = pixel_of(s, pixel);
+    const int d = p.d * s.d.step + s.d.first + kd * s.d.tap_step, h = p.h * s.h.step + s.h.first + kh * s.h.tap_step;
+    const int v = p.w * s.w.step + s.w.first + kw * s.w.tap_step;
+    if (inside(d, s.d.inputs) && inside(h, s.h.inputs) && inside(v, s.w.inputs))
+      sum +=
+          x[p.image * s.from_image + d * s.d.from + h * s.h.from + v * s.w.from + (group * s.ci + c) * s.from_channel] *
+          dy[output_at(s, p) + channel * s.to_channel];
+  }
+  sums[t] = sum;
+  for (int half = kBlock / 2; half > 0; half /= 2) {
+    __syncthreads();
+    if (t < half) sums[t] += sums[t + half];
+  }
+  if (t == 0)
+    dw[kd * strides.d + kh * strides.h + kw * strides.w + c * strides.from + group * strides.group +
+       channel % s.co * strides.to] = sums[0];
+}
+
+void convolve(const Walk& s, const WeightStrides& strides, const float* x, const float* w, const Epilogue& e, float* y,
+              Stream stream) {
+  launch(direct_conv, ceil_div(s.pixels() * s.groups * s.co, kThreads), kThreads, stream, s, strides, x, w, e, y);
+}
+
+WeightStrides strides_of(const Conv& c, bool backward) {
+  return {c.w_d, c.w_h, c.w_w, backward ? c.w_co : c.w_ci, backward ? c.w_ci : c.w_co, c.co / c.groups * c.w_co};
+}
+
+}  // namespace
+
+void direct_forward(const Conv& c, const float* x, const float* w, const Epilogue& e, float* y, Stream stream) {
+  convolve(forward_walk(c), strides_of(c, false), x, w, e, y, stream);
+}
+
+void direct_grad_input(const Conv& c, const float* dy, const float* w, const Epilogue& e, float* dx, Stream stream) {
+  for (Index phase = 0; phase < phases(c); ++phase)
+    convolve(grad_input_walk(c, phase), strides_of(c, true), dy, w, e, dx, stream);
+}
+
+void direct_grad_weight(const Conv& c, const float* x, const float* dy, float* dw, Stream stream) {
+  const Walk s = forward_walk(c);
+  const Index weights = s.taps() * s.ci * s.groups * s.co;
+  constexpr Index kFew = 1024;  // pixels: a warp takes less time to add up
+  const auto few = s.pixels() <= kFew;
+  launch(few ? direct_grad<32> : direct_grad<kThreads>, weights, few ? 32 : kThreads, stream, s, strides_of(c, false),
+         x, dy, dw);
+}
+
+}  // namespace tapwise::cuda

@@ -1,0 +1,117 @@
+// ops.cu — which technique a convolution takes, and calls of it.
+#include <algorithm>
+#include <atomic>
+
+#include "conv.h"
+#include "ops.h"
+
+namespace tapwise::cuda {
+namespace {
+
+std::atomic<int> forced_tile{0};
+
+struct Product {
+  Index rows, columns, depth;  // of one group
+};
+
+Product product_of(const Conv& s, Pass pass) {
+  const Index taps = s.kd * s.kh * s.kw, ci = s.ci / s.groups, co = s.co / s.groups;
+  const Index outputs = s.n * s.od * s.oh * s.ow, inputs = s.n * s.id * s.ih * s.iw;
+  if (pass == Pass::forward) return {outputs, co, taps * ci};
+  if (pass == Pass::grad_input) return {ceil_div(inputs, phases(s)), ci, ceil_div(taps * co, phases(s))};
+  return {taps * ci, co, outputs};
+}
+
+// The largest tile that fills a quarter of its rows and columns and leaves a large device's 128 units a block each.
+int tile_of(const Conv& s, Pass pass) {
+  if (const int forced = forced_tile) return forced;
+  const Product p = product_of(s, pass);
+  constexpr Index kUnits = 128;
+  for (const int tile : {128, 64}) {
+    const Index blocks = ceil_div(p.rows, tile) * ceil_div(p.columns, tile) * s.groups;
+    const bool many = pass == Pass::grad_weight || blocks >= kUnits;
+    if (p.columns > tile / 2 && p.rows > tile / 4 && many) return tile;
+  }
+  return 32;
+}
+
+Index blocks_of(const Conv& s, Pass pass, int tile) {
+  const Product p = product_of(s, pass);
+  return ceil_div(p.rows, tile) * ceil_div(p.columns, tile) * s.groups;
+}
+
+Index workspace_floats(const Conv& s, Pass pass, int tile) {
+  return pass == Pass::grad_weight ? im2col_partial_floats(s, tile) : im2col_packed_floats(s);
+}
+
+Algorithm automatic(const Conv& s, Pass pass) {
+  constexpr Index kFewest = 8, kMostPhases = 64;
+  const Product p = product_of(s, pass);
+  const bool narrow = p.columns < kFewest || (s.ci / s.groups) * s.kd * s.kh * s.kw < kFewest;
+  const bool phased = pass == Pass::grad_input && phases(s) > kMostPhases;
+  return narrow || phased ? Algorithm::direct : Algorithm::im2col;
+}
+
+}  // namespace
+
+const char* name_of(Algorithm a) {
+  switch (a) {
+    case Algorithm::automatic:
+      return "auto";
+    case Algorithm::direct:
+      return "direct";
+    case Algorithm::im2col:
+      return "im2col";
+    case Algorithm::winograd_2x2:
+      return "winograd-2x2";
+    case Algorithm::winograd_4x4:
+      return "winograd-4x4";
+  }
+  return "";
+}
+
+const char* refusal(const Conv& s, Pass, Algorithm a) {
+  if (!can_walk(s)) return "the device's kernels take fewer than 2^29 positions in a plane";
+  if (a == Algorithm::winograd_2x2 || a == Algorithm::winograd_4x4) return "not on the device";
+  return nullptr;
+}
+
+Plan plan(const Conv& s, Pass pass, Algorithm a, bool) {
+  const bool chosen = a == Algorithm::automatic;
+  if (chosen) a = automatic(s, pass);
+  if (const char* const reason = refusal(s, pass, a))
+    throw std::invalid_argument("algorithm " + std::string(name_of(a)) + " can't do this convolution: " + reason);
+  if (a == Algorithm::direct) return {a, 0, 0, 0, 0, chosen ? "too few channels to fill a tile" : "asked for"};
+  const int tile = tile_of(s, pass);
+  return {a,
+          tile,
+          tile,
+          blocks_of(s, pass, tile),
+          4 * workspace_floats(s, pass, tile),
+          chosen ? "a product of matrices fills the device best" : "asked for"};
+}
+
+void set_tile(int rows) {
+  if (rows != 0 && rows != 16 && rows != 32 && rows != 64 && rows != 128)
+    throw std::invalid_argument("a tile must have 16, 32, 64 or 128 rows, or 0");
+  forced_tile = rows;
+}
+
+void conv_forward(const Conv& s, const Plan& p, const float* x, const float* w, const Epilogue& e, float* y,
+                  Stream stream) {
+  if (p.algorithm == Algorithm::direct) return direct_forward(s, x, w, e, y, stream);
+  im2col_forward(s, p.rows, x, w, e, y, stream);
+}
+
+void conv_grad_input(const Conv& s, const Plan& p, const float* dy, const float* w, const Epilogue& e, float* dx,
+                     Stream stream) {
+  if (p.algorithm == Algorithm::direct) return direct_grad_input(s, dy, w, e, dx, stream);
+  im2col_grad_input(s, p.rows, dy, w, e, dx, stream);
+}
+
+void conv_grad_weight(const Conv& s, const Plan& p, const float* x, const float* dy, float* dw, Stream stream) {
+  if (p.algorithm == Algorithm::direct) return direct_grad_weight(s, x, dy, dw, stream);
+  im2col_grad_weight(s, p.rows, x, dy, dw, stream);
+}
+
+}  // namespace tapwise::cuda

@@ -1,0 +1,41 @@
+// ops.h — the operations on the device: the same functions as on the host, and a stream.
+//
+// Pointers are the device's. Sizes and pointers are trusted; the binding checks them. Bits depend on sizes and the
+// algorithm alone: sums that blocks share are combined in order. Throws std::invalid_argument where an algorithm is
+// refused, and std::runtime_error with CUDA's reason.
+#pragma once
+
+#include "launch.h"
+
+namespace tapwise::cuda {
+
+enum class Algorithm { automatic, direct, im2col, winograd_2x2, winograd_4x4 };
+enum class Pass { forward, grad_input, grad_weight };
+constexpr Algorithm kAlgorithms[] = {Algorithm::direct, Algorithm::im2col, Algorithm::winograd_2x2,
+                                     Algorithm::winograd_4x4};
+
+const char* name_of(Algorithm);
+
+// Why the algorithm can't do the convolution; null where it can.
+const char* refusal(const Conv&, Pass, Algorithm);
+
+struct Plan {
+  Algorithm algorithm;
+  int rows, columns;  // of a block's tile; 0 without tiles
+  Index blocks;       // of the largest launch
+  Index workspace_bytes;
+  const char* reason;
+};
+
+// Throws std::invalid_argument if the algorithm is refused. winograd: whether automatic may take it.
+Plan plan(const Conv&, Pass, Algorithm, bool winograd);
+
+// Tiles of im2col and Winograd for tests: 16, 32, 64 or 128 rows; 0 lets the plan choose.
+void set_tile(int rows);
+
+void conv_forward(const Conv&, const Plan&, const float* x, const float* w, const Epilogue&, float* y, Stream);
+void conv_grad_input(const Conv&, const Plan&, const float* dy, const float* w, const Epilogue&, float* dx, Stream);
+// dw has the strides that Conv gives for w.
+void conv_grad_weight(const Conv&, const Plan&, const float* x, const float* dy, float* dw, Stream);
+
+}  // namespace tapwise::cuda

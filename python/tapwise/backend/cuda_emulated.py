@@ -1,0 +1,13 @@
+"""The CUDA kernels on the host, thread by thread on NumPy arrays: for tests, which build the module that it needs.
+
+TAPWISE_CUDA_SEED orders threads and blocks: 0 as they are numbered, others at random.
+"""
+
+import os
+from importlib import import_module
+
+from .device import Device
+
+extension = import_module("_tapwise_cuda_emulated")
+extension.set_seed(int(os.environ.get("TAPWISE_CUDA_SEED", "0")))
+backend = Device("cuda-emulated", extension, lambda: 0)

@@ -1,0 +1,57 @@
+"""The CUDA kernels on the host: the operations' tests on the backend cuda-emulated.
+
+Budget, on two cores: 4 minutes, of which the build takes one.
+"""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+    pytest.mark.xdist_group("cuda"),
+    pytest.mark.skipif(sys.platform != "linux", reason="the emulator switches stacks as Linux has them: run it there"),
+]
+# An output pixel in each of 100 images takes tiles that are nearly empty, 10 s a pass on the host.
+SHORT = "not images and not larger_than_the_caches"
+
+
+def output(*command, **options):
+    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **options)
+    assert result.returncode == 0, f"{command} gave {result.returncode}\n{result.stdout[-4000:]}{result.stderr[-4000:]}"
+    return result.stdout
+
+
+@pytest.fixture(scope="module")
+def emulated(tmp_path_factory):
+    """The folder of the module with the kernels, built once."""
+    for tool, package in (("cmake", "cmake"), ("c++", "g++")):
+        if shutil.which(tool) is None:
+            pytest.skip(f"{tool} is missing: apt-get install {package}")
+    folder = tmp_path_factory.mktemp("emulated")
+    options = [f"-DTAPWISE_{name}=ON" for name in ("CUDA_EMULATED", "WERROR")]
+    where = output(sys.executable, "-m", "pybind11", "--cmakedir").strip()
+    output(
+        "cmake", "-S", ROOT, "-B", folder, f"-Dpybind11_DIR={where}", f"-DPython_EXECUTABLE={sys.executable}", *options
+    )
+    output("cmake", "--build", folder, "--target", "_tapwise_cuda_emulated", "--parallel", os.cpu_count())
+    return folder
+
+
+def run_tests(emulated, *arguments, seed=0):
+    path = os.pathsep.join([str(emulated), os.environ.get("PYTHONPATH", "")])
+    environment = {**os.environ, "PYTHONPATH": path, "TAPWISE_TEST_BACKEND": "cuda-emulated"}
+    environment["TAPWISE_CUDA_SEED"] = str(seed)
+    output(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, cwd=ROOT, env=environment)
+
+
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_convolutions(emulated, seed):
+    tests = "within_the_bound or whole_numbers" if seed == 0 else "whole_numbers"
+    run_tests(emulated, "tests/test_conv.py", "-k", f"({tests}) and {SHORT}", seed=seed)
