@@ -55,3 +55,8 @@ def run_tests(emulated, *arguments, seed=0):
 def test_convolutions(emulated, seed):
     tests = "within_the_bound or whole_numbers" if seed == 0 else "whole_numbers"
     run_tests(emulated, "tests/test_conv.py", "-k", f"({tests}) and {SHORT}", seed=seed)
+
+
+def test_other_operations(emulated):
+    files = [f"tests/test_{name}.py" for name in ("pool", "nn", "norm", "optimizers", "conv_epilogue")]
+    run_tests(emulated, *files, "-k", "not every_small_shape", seed=1)

@@ -9,7 +9,7 @@ from engines import ENGINES
 from exact import wide
 
 EPS = float(np.finfo(np.float32).eps)
-BLOCK = {"native": 17, "numba": 1}
+BLOCK = {"native": 17, "numba": 1, "cuda-emulated": 1}
 LAYOUTS = ["channels_last", "channels_first"]
 
 

@@ -1,11 +1,10 @@
 // conv.h — what each technique offers to ops.cu; plan has seen to it that they can do the shape.
 #pragma once
 
+#include "elements.h"
 #include "walk.h"
 
 namespace tapwise::cuda {
-
-constexpr int kThreads = 256;  // of a block of kernels that work element by element
 
 void direct_forward(const Conv&, const float* x, const float* w, const Epilogue&, float* y, Stream);
 void direct_grad_input(const Conv&, const float* dy, const float* w, const Epilogue&, float* dx, Stream);

@@ -1,4 +1,6 @@
 // module.cpp — the kernels for NVIDIA devices as a Python module, on a device or emulated on the host.
+#include <map>
+
 #include "arrays.h"
 #ifdef TAPWISE_CUDA_EMULATED
 #include "../../cuda/emulate/run.h"
@@ -10,4 +12,6 @@ PYBIND11_MODULE(TAPWISE_MODULE, m) {
   m.def("set_seed", &emulate::set_seed, py::arg("seed"));
 #endif
   bind_device_conv(m);
+  bind_device_nn(m);
+  m.def("build_info", [] { return std::map<std::string, std::string>{{"compiler", __VERSION__}}; });
 }

@@ -1,0 +1,211 @@
+// pool.cu — pooling and its gradients, a thread an output, neighbours in memory. Memory-bound.
+//
+// The average's gradient gathers: each input adds up the shares of the windows that hold it. The maximum's knows its
+// windows by indices alone: a thread for each image and channel adds dy up in the order of the outputs, so that
+// overlapping windows give the same bits each time.
+#include "elements.h"
+#include "nn.h"
+
+namespace tapwise::cuda {
+namespace {
+
+struct PoolStrides {
+  Index image, channel, d, h, w;
+};
+
+__host__ __device__ __forceinline__ PoolStrides pool_strides(Layout layout, Index c, Index d, Index h, Index w) {
+  if (layout == Layout::channels_last) return {d * h * w * c, 1, h * w * c, w * c, c};
+  return {c * d * h * w, d * h * w, h * w, w, 1};
+}
+
+struct Element {
+  Index image, channel, d, h, w, offset;
+};
+
+// Element i of an array (n, c, d, h, w) as it lies in memory.
+__device__ __forceinline__ Element element_at(Index i, Layout layout, Index c, Index d, Index h, Index w) {
+  const bool last = layout == Layout::channels_last;
+  Index rest = last ? i / c : i;
+  Element e{0, last ? i % c : 0, 0, 0, rest % w, i};
+  rest /= w;
+  e.h = rest % h;
+  rest /= h;
+  e.d = rest % d;
+  rest /= d;
+  e.channel = last ? e.channel : rest % c;
+  e.image = last ? rest : rest / c;
+  return e;
+}
+
+// The inputs of one axis in the window of output o, and how many positions a divisor counts.
+struct Span {
+  Index first, end, step, counted;
+};
+
+__device__ __forceinline__ Span span_of(Index o, Index in, Index out, Index k, Index stride, Index dilation,
+                                        Index before, Index after, bool adaptive) {
+  if (adaptive) {
+    const Index first = o * in / out, end = ((o + 1) * in + out - 1) / out;
+    return {first, end, 1, end - first};
+  }
+  const Index start = o * stride - before, stop = start + k * dilation;
+  const Index first = start < 0 ? start + (-start + dilation - 1) / dilation * dilation : start;
+  const Index counted_end = stop < in + after ? stop : in + after;
+  return {first, stop < in ? stop : in, dilation,
+          counted_end > start ? (counted_end - start + dilation - 1) / dilation : 0};
+}
+
+struct Window {
+  Span d, h, w;
+
+  __device__ __forceinline__ Window(const Pool& s, const Element& o)
+      : d(span_of(o.d, s.id, s.od, s.kd, s.sd, s.dil_d, s.pf, s.pk, s.adaptive)),
+        h(span_of(o.h, s.ih, s.oh, s.kh, s.sh, s.dil_h, s.pt, s.pb, s.adaptive)),
+        w(span_of(o.w, s.iw, s.ow, s.kw, s.sw, s.dil_w, s.pl, s.pr, s.adaptive)) {}
+
+  static __device__ __forceinline__ Index inside(const Span& a) {
+    return a.end > a.first ? (a.end - a.first + a.step - 1) / a.step : 0;
+  }
+  __device__ __forceinline__ float divisor(const Pool& s) const {
+    return static_cast<float>(s.count_include_pad ? d.counted * h.counted * w.counted
+                                                  : inside(d) * inside(h) * inside(w));
+  }
+};
+
+__global__ __launch_bounds__(kThreads) void max_pool_forward(const Pool s, const Index size,
+                                                             const float* __restrict__ x, float* __restrict__ y,
+                                                             std::int32_t* __restrict__ indices) {
+  const PoolStrides from = pool_strides(s.layout, s.c, s.id, s.ih, s.iw);
+  for (Index i = first_element(); i < size; i += all_threads()) {
+    const Element o = element_at(i, s.layout, s.c, s.od, s.oh, s.ow);
+    const Window window(s, o);
+    const float* const plane = x + o.image * from.image + o.channel * from.channel;
+    Index at = (window.d.first * s.ih + window.h.first) * s.iw + window.w.first;
+    float best = plane[window.d.first * from.d + window.h.first * from.h + window.w.first * from.w];
+    for (Index d = window.d.first; d < window.d.end; d += window.d.step)
+      for (Index h = window.h.first; h < window.h.end; h += window.h.step)
+        for (Index w = window.w.first; w < window.w.end; w += window.w.step) {
+          const float value = plane[d * from.d + h * from.h + w * from.w];
+          // The first of equals and the first NaN stay.
+          if (best == best && (value > best || value != value)) {
+            best = value;
+            at = (d * s.ih + h) * s.iw + w;
+          }
+        }
+    y[i] = best;
+    if (indices) indices[i] = static_cast<std::int32_t>(at);
+  }
+}
+
+__global__ __launch_bounds__(kThreads) void check_indices(const Index size, const Index plane,
+                                                          const std::int32_t* __restrict__ indices, int* found) {
+  for (Index i = first_element(); i < size; i += all_threads())
+    if (indices[i] < 0 || indices[i] >= plane) atomicOr(found, 1);
+}
+
+__global__ __launch_bounds__(kThreads) void max_pool_scatter(const Pool s, const float* __restrict__ dy,
+                                                             const std::int32_t* __restrict__ indices,
+                                                             float* __restrict__ dx) {
+  const PoolStrides from = pool_strides(s.layout, s.c, s.od, s.oh, s.ow);
+  const PoolStrides to = pool_strides(s.layout, s.c, s.id, s.ih, s.iw);
+  const Index inputs = s.id * s.ih * s.iw, outputs = s.od * s.oh * s.ow;
+  for (Index i = first_element(); i < s.n * s.c; i += all_threads()) {
+    const Index image = i / s.c, channel = i % s.c;
+    float* const plane = dx + image * to.image + channel * to.channel;
+    const Index first = image * from.image + channel * from.channel;
+    for (Index p = 0; p < inputs; ++p) plane[p * to.w] = 0;
+    for (Index o = 0; o < outputs; ++o) plane[indices[first + o * from.w] * to.w] += dy[first + o * from.w];
+  }
+}
+
+__global__ __launch_bounds__(kThreads) void average_pool_forward(const Pool s, const Index size,
+                                                                 const float* __restrict__ x, float* __restrict__ y) {
+  const PoolStrides from = pool_strides(s.layout, s.c, s.id, s.ih, s.iw);
+  for (Index i = first_element(); i < size; i += all_threads()) {
+    const Element o = element_at(i, s.layout, s.c, s.od, s.oh, s.ow);
+    const Window window(s, o);
+    const float* const plane = x + o.image * from.image + o.channel * from.channel;
+    float sum = 0;
+    for (Index d = window.d.first; d < window.d.end; d += window.d.step)
+      for (Index h = window.h.first; h < window.h.end; h += window.h.step)
+        for (Index w = window.w.first; w < window.w.end; w += window.w.step)
+          sum += plane[d * from.d + h * from.h + w * from.w];
+    y[i] = sum / window.divisor(s);
+  }
+}
+
+// The outputs of one axis whose windows may hold input p, and whether o's does.
+struct Holders {
+  Index first, end;
+};
+
+__device__ __forceinline__ Holders holders_of(Index p, Index in, Index out, Index k, Index stride, Index dilation,
+                                              Index before, bool adaptive) {
+  if (adaptive) return {p * out / in, ((p + 1) * out + in - 1) / in};
+  const Index reach = p + before - (k - 1) * dilation, first = reach > 0 ? (reach + stride - 1) / stride : 0;
+  const Index end = (p + before) / stride + 1;
+  return {first, end < out ? end : out};
+}
+
+__device__ __forceinline__ bool holds(Index o, Index p, Index stride, Index dilation, Index before, bool adaptive) {
+  return adaptive || (p + before - o * stride) % dilation == 0;
+}
+
+__global__ __launch_bounds__(kThreads) void average_pool_gather(const Pool s, const Index size,
+                                                                const float* __restrict__ dy, float* __restrict__ dx) {
+  const PoolStrides from = pool_strides(s.layout, s.c, s.od, s.oh, s.ow);
+  for (Index i = first_element(); i < size; i += all_threads()) {
+    const Element p = element_at(i, s.layout, s.c, s.id, s.ih, s.iw);
+    const Holders ds = holders_of(p.d, s.id, s.od, s.kd, s.sd, s.dil_d, s.pf, s.adaptive);
+    const Holders hs = holders_of(p.h, s.ih, s.oh, s.kh, s.sh, s.dil_h, s.pt, s.adaptive);
+    const Holders ws = holders_of(p.w, s.iw, s.ow, s.kw, s.sw, s.dil_w, s.pl, s.adaptive);
+    float sum = 0;
+    for (Index d = ds.first; d < ds.end; ++d)
+      for (Index h = hs.first; h < hs.end; ++h)
+        for (Index w = ws.first; w < ws.end; ++w) {
+          if (!holds(d, p.d, s.sd, s.dil_d, s.pf, s.adaptive) || !holds(h, p.h, s.sh, s.dil_h, s.pt, s.adaptive) ||
+              !holds(w, p.w, s.sw, s.dil_w, s.pl, s.adaptive))
+            continue;
+          const Window window(s, {p.image, p.channel, d, h, w, 0});
+          sum += dy[p.image * from.image + p.channel * from.channel + d * from.d + h * from.h + w * from.w] /
+                 window.divisor(s);
+        }
+    dx[i] = sum;
+  }
+}
+
+Index input_size(const Pool& s) {
+  return s.n * s.c * s.id * s.ih * s.iw;
+}
+Index output_size(const Pool& s) {
+  return s.n * s.c * s.od * s.oh * s.ow;
+}
+
+}  // namespace
+
+void max_pool(const Pool& s, const float* x, float* y, std::int32_t* indices, Stream stream) {
+  launch(max_pool_forward, element_blocks(output_size(s)), kThreads, stream, s, output_size(s), x, y, indices);
+}
+
+void max_pool_grad(const Pool& s, const float* dy, const std::int32_t* indices, float* dx, Stream stream) {
+  const Index plane = s.id * s.ih * s.iw;
+  const Scratch flag(1, stream);
+  int found = 0;
+  int* const on_device = reinterpret_cast<int*>(flag.floats());
+  check(cudaMemsetAsync(on_device, 0, sizeof(int), stream), "cudaMemsetAsync");
+  launch(check_indices, element_blocks(output_size(s)), kThreads, stream, output_size(s), plane, indices, on_device);
+  check(cudaMemcpyAsync(&found, on_device, sizeof found, cudaMemcpyDeviceToHost, stream), "cudaMemcpyAsync");
+  check(cudaStreamSynchronize(stream), "cudaStreamSynchronize");
+  if (found) throw std::invalid_argument("indices must be >= 0 and < " + std::to_string(plane));
+  launch(max_pool_scatter, element_blocks(s.n * s.c), kThreads, stream, s, dy, indices, dx);
+}
+
+void average_pool(const Pool& s, const float* x, float* y, Stream stream) {
+  launch(average_pool_forward, element_blocks(output_size(s)), kThreads, stream, s, output_size(s), x, y);
+}
+
+void average_pool_grad(const Pool& s, const float* dy, float* dx, Stream stream) {
+  launch(average_pool_gather, element_blocks(input_size(s)), kThreads, stream, s, input_size(s), dy, dx);
+}
+
+}  // namespace tapwise::cuda
