@@ -66,7 +66,7 @@ def make_map(args: argparse.Namespace) -> None:
           f"{found.seconds:.1f} s{off}")  # fmt: skip
     for path in targets:
         if path.suffix.lower() == ".png":
-            found.save(path, image, args.number, alpha=args.alpha, label=args.label)
+            found.save(path, args.image, args.number, alpha=args.alpha, label=args.label)
         else:
             found.save(path)
         print(f"saved to {path}")

@@ -71,8 +71,8 @@ class ProbabilityMap:
         """The map of a class as colours over the image (h, w, 3), with a bar of length and one of colours.
 
         Each output is a rectangle of the step's size around its patch's centre; where no patch has its centre the image
-        shows. The image is reduced until no side is above `largest`. spacing: millimetres a pixel, for the bar of
-        length, which else is in pixels.
+        shows. The image is reduced until no side is above `largest`, a small one enlarged up to 400. spacing:
+        millimetres a pixel, for the bar of length, which else is in pixels.
         """
         found = large_image(image)
         if found.pixels.shape[:2] != self.image_shape:
@@ -88,8 +88,10 @@ class ProbabilityMap:
         if spacing is None and self.spacing is not None:
             spacing = self.spacing[1]
         length, words = round_length(under.shape[1] * factor / 5, spacing)
-        if length / factor >= 1 and under.shape[1] > 80:
-            picture = draw.scale_bar(picture, length / factor, words)
+        zoom = max(1, min(400, largest) // max(under.shape))
+        picture = picture.repeat(zoom, 0).repeat(zoom, 1)
+        if length * zoom / factor >= 1 and picture.shape[1] > 80:
+            picture = draw.scale_bar(picture, length * zoom / factor, words)
         return draw.colour_bar(picture, low, high, colour_map, label=label)
 
     def rows_at(self, axis: int, size: int, factor: int) -> Array:

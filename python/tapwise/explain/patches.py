@@ -197,10 +197,10 @@ def run(job: Job, shared: Sharing | None, exact: bool, tile: int, values: Array,
                         worst = float(np.fmax(worst, np.abs(own - made).max()))
                     made = own
                 block[...] = made
-                if isinstance(values, np.memmap):
-                    values.flush()
             progress.step(number, {})
         progress.finish({})
+    if isinstance(values, np.memmap):
+        values.flush()  # a program's end doesn't lose what it wrote before, only the machine's does
     return worst
 
 
