@@ -65,7 +65,7 @@ class Writer:
                 continue
             if type(layer) not in LAYERS:
                 raise ValueError(f"{layer.name} must be a layer that ONNX can say, got {type(layer).__name__}")
-            if layer.dtype not in (None, np.float32) or layer.compute_dtype not in (None, np.float32):
+            if any(dtype is not None and dtype != np.float32 for dtype in (layer.dtype, layer.compute_dtype)):
                 raise TypeError(f"{layer.name} must compute in float32, got {layer.dtype} and {layer.compute_dtype}")
             LAYERS[type(layer)](self, node, layer)
         outputs = []
