@@ -170,6 +170,8 @@ class Model:
         for name, value in zip(node.outputs, results, strict=False):
             if not name:
                 continue
+            if value.memory.pending is not None:
+                value.memory.pending.node = value.memory.pending.node or node
             if value.memory in shared:
                 run.forced(value.memory)
             found[name] = Value(value.memory, value.last) if any(value is each for each in given) else value

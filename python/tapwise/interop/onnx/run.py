@@ -22,6 +22,11 @@ class Step(NamedTuple):
     reads: tuple[Memory, ...]
     writes: tuple[Memory, ...]
     kernels: bool
+    label: str
+
+    def __str__(self) -> str:
+        ends = (" ".join("x".join(map(str, memory.shape)) for memory in each) for each in (self.reads, self.writes))
+        return f"{self.label}: {' -> '.join(ends)}{'' if self.kernels else ' (NumPy)'}"
 
 
 class Run:
@@ -33,6 +38,10 @@ class Run:
         self.packed = packed  # weights laid out for a shape, by node: outlives the run
         self.most_bytes = most_bytes
         self.node: Node | None = None
+
+    @property
+    def label(self) -> str:
+        return self.node.label if self.node else "outputs"
 
     def check_size(self, shape: Sequence[int], dtype: Any) -> None:
         """Refuse a result that a hostile graph blows up. Raises ValueError."""
@@ -63,7 +72,7 @@ class Run:
         constant = all(memory.constant for memory in reads)
         writes = [Memory(array, constant) for array in made]
         if not constant:
-            self.steps.append(Step(function, reads, tuple(writes), kernels))
+            self.steps.append(Step(function, reads, tuple(writes), kernels, self.label))
         return writes
 
     def made(self, function: Function, *reads: Memory) -> Memory:
@@ -77,7 +86,7 @@ class Run:
             np.copyto(arrays[-1], function(*arrays[:-1]))
 
         if not result.constant:
-            self.steps.append(Step(again, memories, (result,), False))
+            self.steps.append(Step(again, memories, (result,), False, self.label))
         return result
 
     def free(self, objects: Sequence[Any], constant: bool) -> list[Value]:
@@ -93,7 +102,9 @@ class Run:
         pending = memory.pending
         if pending is not None:
             memory.pending = None
+            at, self.node = self.node, pending.node or self.node
             found = pending.launch(self)
+            self.node = at
             memory.array, memory.base, memory.constant = found.array, found.base or found, found.constant
         return memory
 

@@ -47,6 +47,8 @@ class Memory:
 class Pending:
     """An operation that has not run: what follows may become part of it, as long as nobody else reads its result."""
 
+    node: Any = None  # whose operation it is
+
     def launch(self, run: Run) -> Memory:
         raise NotImplementedError
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import inf
 from typing import Any, NamedTuple
 
 from ....ops.geometry import dilated, resolve_padding
@@ -55,10 +56,16 @@ def window(node: Node, sizes: Shape, kernel: Shape) -> Window:
 
 
 def unpadded(x: Value, filler: float) -> tuple[Value, Pairs]:
-    """x without the padding that only this node reads, if that is filler around the spatial axes, and its pairs."""
+    """x without the padding that only this node reads, if that is filler around the spatial axes, and its pairs.
+
+    For a maximum, -inf, it may be 0 around what a ReLU made.
+    """
     none = ((0, 0),) * (x.rank - 2)
     padded = x.pending
-    if not isinstance(padded, Padded) or padded.filler != filler or any(map(any, padded.pairs[:2])):
+    if not isinstance(padded, Padded) or any(map(any, padded.pairs[:2])):
+        return x, none
+    positive = getattr(padded.source.memory.pending, "kind", None) in ("relu", "relu6", "sigmoid")
+    if padded.filler != filler and not (filler == -inf and padded.filler == 0 and positive):
         return x, none
     return padded.source, padded.pairs[2:]
 
