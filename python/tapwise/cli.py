@@ -1,4 +1,4 @@
-"""The command line: tapwise train | map | bench | info | demo."""
+"""The command line: tapwise train | explain | map | bench | info | demo."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
+from .cli_explain import add_explain
 from .cli_map import add_map
 
 if TYPE_CHECKING:
@@ -41,7 +42,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def parser() -> Parser:
     top = Parser(prog="tapwise", description="Train small convolutional networks and time their kernels.")
-    commands = top.add_subparsers(title="commands", required=True, metavar="train | map | bench | info | demo")
+    commands = top.add_subparsers(
+        title="commands", required=True, metavar="train | explain | map | bench | info | demo"
+    )
     engine = Parser(add_help=False)
     engine.add_argument("--backend", help="native, numba or reference; the fastest one by default")
     engine.add_argument("--threads", type=number(int, 1), metavar="N", help="all that the machine gives by default")
@@ -67,6 +70,7 @@ def parser() -> Parser:
     )  # fmt: skip
     train.set_defaults(run=run_train)
 
+    add_explain(commands, engine, number)
     add_map(commands, engine, number)
     bench = commands.add_parser("bench", parents=[engine], help="a quick table of convolution speeds")
     bench.add_argument("--profile", action="store_true", help="where the time of a small CNN's training step goes")

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from difflib import get_close_matches
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
     from .model import Model
 
 ENDS = ("softmax", "sigmoid")
+LISTED = 40  # layers that an error names
 SPLITS = 4  # that a model keeps, each with the memory of its prediction
 
 
@@ -172,6 +174,9 @@ def tensor_of(model: Model, name: str | Symbolic) -> Symbolic:
         if tensor.name == name:
             return tensor
     names = [layer.name for layer in model.layers if not isinstance(layer, InputLayer)]
+    if len(names) > LISTED:
+        like = get_close_matches(name, names, 5, 0)
+        raise ValueError(f"layer must be one of the model's {len(names)}, as {', '.join(like)}, got {name!r}")
     raise ValueError(f"layer must be one of {', '.join(names)}, got {name!r}")
 
 

@@ -144,7 +144,7 @@ def grid(pictures: Sequence[Picture], titles: Sequence[str] = (), columns: int =
     shown = [titled(each, title, size) for each, title in zip(pictures, titles, strict=True)] if titles else pictures
     if not shown:
         raise ValueError("pictures must hold at least one")
-    width = max(each.shape[1] for each in shown)
+    width, columns = max(each.shape[1] for each in shown), min(columns, len(shown))
     rows = []
     for start in range(0, len(shown), columns):
         row = shown[start : start + columns]

@@ -15,6 +15,7 @@ from .draw import Array, Picture
 
 SLICES = 9  # of a volume, that a picture shows
 SMALLEST = 224  # pixels of the longer side of a picture
+STRONGEST = 0.99  # the share of a pixel map's values below the last colour
 BRIGHT = 0.92  # where the heat map's colours end: the last ones are darker
 
 
@@ -63,7 +64,8 @@ class Explanation:
         Of a signal (n, c) it is a plot of the curve, of a volume up to nine slices. With fade the image shows where
         there is no evidence. colour_map: a name of matplotlib's.
         """
-        most = float(np.abs(self.map).max(initial=0)) or 1.0
+        size = np.abs(self.map)  # of single pixels a few stand out so far that the others would vanish
+        most = float(np.quantile(size, STRONGEST) if self.layer is None else size.max()) or float(size.max()) or 1.0
         low = -most if self.signed else 0.0
         high = most if self.signed or colour_map else most / BRIGHT
         how: dict[str, Any] = {"low": low, "high": high, "alpha": alpha, "fade": fade}
