@@ -67,6 +67,7 @@ MAY_IMPORT = {
         "layers",
         "trainer",
         "summary",
+        "freezing",
         "graph",
         "schedule",
         "arena",
@@ -103,7 +104,8 @@ MAY_IMPORT = {
     "datasets.py": {"data"},
     "model_config.py": {"layers", "configured", "model"},
     "applications": {"applications", "layers", "initializers", "model"},
-    "saving": FAMILY | {"data", "saving", "model", "model_config", "losses", "metrics", "optimizers", "scaling"},
+    "saving": FAMILY
+    | {"_version", "data", "saving", "model", "model_config", "losses", "metrics", "optimizers", "scaling"},
     "numpy_im2col.py": set(),
     "interop/onnx": {"interop.onnx", "backend", "isa", "ops", "arena", "layers", "model"},
     "console.py": set(),

@@ -9,7 +9,7 @@ from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
-from numpy.typing import DTypeLike, NDArray
+from numpy.typing import ArrayLike, DTypeLike, NDArray
 
 from .configured import Configured, made_of
 from .random import generator
@@ -23,14 +23,16 @@ class Initializer(Configured):
 
 
 class Constant(Initializer):
-    """Every element is value."""
+    """Every element is value; or value is all of them, an array of the shape, word vectors for an Embedding."""
 
-    def __init__(self, value: float = 0.0) -> None:
+    def __init__(self, value: ArrayLike = 0.0) -> None:
         self.value = value
 
     def __call__(self, shape: Sequence[int], dtype: DTypeLike = "float32") -> NDArray[Any]:
-        shape = tuple(shape)
-        return np.full(shape, self.value, dtype) if self.value else np.zeros(shape, dtype)  # no memory until written
+        shape, value = tuple(shape), np.asarray(self.value)
+        if value.ndim and value.shape != shape:
+            raise ValueError(f"value must have the shape of the weights, {shape}, got {value.shape}")
+        return np.full(shape, value, dtype) if value.any() else np.zeros(shape, dtype)  # no memory until written
 
 
 class Zeros(Constant):

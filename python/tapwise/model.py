@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike
 
 from .arena import Arena
 from .arrays import listed
+from .freezing import Freezing
 from .graph import calls, in_keras_order, ordered
 from .layers.layer import Array, Cast, Input, InputLayer, Layer, Parameter, Shape, assign, shape_text, snake_case
 from .layers.symbolic import Node, Symbolic, tensors
@@ -26,7 +27,7 @@ from .trainer import Trainer
 PLANS = 8  # that a model keeps: batch sizes, of training and of prediction
 
 
-class Model(Trainer):
+class Model(Trainer, Freezing):
     """What lies between inputs and outputs, which Input and layers gave: Model(x, y), or lists of several.
 
     A name that is taken gets a number in the order in which layers were made, as in Keras, but counted within the
