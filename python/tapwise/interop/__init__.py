@@ -1,7 +1,8 @@
 """Other people's code on Tapwise's kernels; each module needs what it is named after, and is imported by its name.
 
-torch and onnx are there from the start: they import what they need when they are used.
+keras, torch and onnx are there from the start: they import what they need when they are used.
 """
 
+from . import keras as keras
 from . import onnx as onnx
 from . import torch as torch

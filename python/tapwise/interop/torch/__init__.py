@@ -11,7 +11,7 @@ from types import TracebackType
 from typing import TYPE_CHECKING
 
 from ...ops.check import ACCURACIES
-from .counts import Report, counts
+from ..counts import Report, torch_counts
 
 if TYPE_CHECKING:
     from .kernels import Overrides
@@ -42,7 +42,7 @@ class enable:
         with _lock:
             self._accuracy = accuracy
             if _active is None:
-                counts.clear()
+                torch_counts.clear()
                 _active = overrides()
             _active.set_accuracy(accuracy)
             _uses.append(self)
@@ -80,7 +80,7 @@ def enabled() -> bool:
 
 def report() -> Report:
     """What ran on our kernels and what on PyTorch's since enable() (the outermost); printable."""
-    return counts.report()
+    return torch_counts.report()
 
 
 def _overrides() -> type[Overrides]:

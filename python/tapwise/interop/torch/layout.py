@@ -11,7 +11,7 @@ from torch._prims_common import suggest_memory_format
 
 from ...ops.check import Array
 from ...ops.geometry import Shape
-from .counts import counts
+from ..counts import torch_counts
 
 Tensor: TypeAlias = Any  # torch.Tensor; PyTorch's own types aren't there when ours are checked
 Sizes: TypeAlias = Sequence[int]
@@ -67,5 +67,5 @@ class Layout:
         return bool(x.is_contiguous(memory_format=self.memory_format))
 
     def copy(self, x: Tensor, name: str) -> Tensor:
-        counts.copied[name] += 1
+        torch_counts.copied[name] += 1
         return x.contiguous(memory_format=self.memory_format)

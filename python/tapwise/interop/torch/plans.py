@@ -10,7 +10,7 @@ from typing import Any, TypeAlias
 
 import torch
 
-from .counts import counts
+from ..counts import torch_counts
 from .layout import Tensor
 
 Plan: TypeAlias = Callable[..., Any]
@@ -41,14 +41,14 @@ def served(name: str, key: tuple[Any, ...], make: Callable[..., Plan], tensors: 
             _plans.clear()
         _plans[key] = plan
     if isinstance(plan, str):
-        counts.fall_back(name, plan)
+        torch_counts.fall_back(name, plan)
         return None
     try:
         result = plan(*tensors)
     except ValueError as error:  # an address that isn't a multiple of 4, indices outside of their plane
-        counts.fall_back(name, first_line(error))
+        torch_counts.fall_back(name, first_line(error))
         return None
-    counts.ran[name] += 1
+    torch_counts.ran[name] += 1
     return result
 
 

@@ -1,4 +1,4 @@
-"""How many calls ran on our kernels, how many on PyTorch's and why, and what had to be copied first."""
+"""How many calls of another library ran on our kernels, how many on its own and why, and what was copied first."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ KEPT = 1000
 
 
 class Report(NamedTuple):
-    """Calls by name of PyTorch's operation, as in aten: "convolution", "max_pool2d_with_indices_backward"."""
+    """Calls by the name that the library has for them: PyTorch's "convolution", Keras' "conv"."""
 
     ran: dict[str, int]  # on our kernels
-    fell_back: dict[tuple[str, str], int]  # on PyTorch's, by name and reason
-    copied: dict[str, int]  # tensors that weren't contiguous in the call's layout, which PyTorch copies as well
+    fell_back: dict[tuple[str, str], int]  # on the library's own, by name and reason
+    copied: dict[str, int]  # inputs that weren't contiguous in the call's layout
 
     @property
     def share(self) -> float:
@@ -22,7 +22,7 @@ class Report(NamedTuple):
         return ours / (ours + others) if ours + others else 1.0
 
     def __str__(self) -> str:
-        lines = [f"{'operation':<36} {'ours':>8} {'copies':>8} {'PyTorch':>8}  reason"]
+        lines = [f"{'operation':<36} {'ours':>8} {'copies':>8} {'others':>8}  reason"]
         for name in sorted({*self.ran, *(name for name, _ in self.fell_back)}):
             line = f"{name:<36} {self.ran.get(name, 0):>8} {self.copied.get(name, 0):>8}"
             for reason, n in [(reason, n) for (other, reason), n in self.fell_back.items() if other == name] or [
@@ -51,4 +51,4 @@ class Counts:
         return Report(dict(self.ran), dict(self.fell_back), dict(self.copied))
 
 
-counts = Counts()
+torch_counts, keras_counts = Counts(), Counts()
