@@ -240,7 +240,7 @@ def test_pictures_and_files(image, rng, tmp_path):
         found.save("map.jpg")
 
 
-def test_sixteen_bits_and_colours_are_read(rng, tmp_path):
+def test_sixteen_bits_and_colours_are_read(rng, tmp_path, monkeypatch):
     pillow = pytest.importorskip("PIL.Image", reason="pip install pillow")
     deep = rng.integers(0, 65536, (30, 40)).astype(np.uint16)
     colour = rng.integers(0, 256, (30, 40, 3)).astype(np.uint8)
@@ -256,6 +256,11 @@ def test_sixteen_bits_and_colours_are_read(rng, tmp_path):
     (tmp_path / "broken.png").write_bytes((tmp_path / "colour.png").read_bytes()[:80])
     with pytest.raises(ValueError, match=r"broken.png: not an image that can be read"):
         read_image(tmp_path / "broken.png")
+    monkeypatch.setattr(pillow, "MAX_IMAGE_PIXELS", 30 * 40 - 1)
+    np.testing.assert_array_equal(read_image(tmp_path / "deep.png").pixels, deep)
+    monkeypatch.setattr(pillow, "MAX_IMAGE_PIXELS", 30 * 40 // 2 - 1)
+    with pytest.raises(ValueError, match=r"deep.png: .*exceeds limit.*an .npy file may be of any size"):
+        read_image(tmp_path / "deep.png")
     with pytest.raises(FileNotFoundError, match="image must be a file that exists"):
         read_image(tmp_path / "none.png")
 

@@ -113,7 +113,11 @@ def read_pillow(path: Path) -> Array:
     module = need("PIL.Image")
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", module.DecompressionBombWarning)  # an error follows from twice its limit on
-        with module.open(path) as image:
+        try:
+            image = module.open(path)
+        except module.DecompressionBombError as error:
+            raise ValueError(f"{error}; an .npy file may be of any size") from None
+        with image:
             if image.mode.startswith("I;16"):
                 return np.asarray(image, np.uint16)
             if image.mode in ("I", "F", "L", "RGB"):
