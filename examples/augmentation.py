@@ -61,10 +61,11 @@ def main():
             curves.append(model.fit(batches, epochs=epochs, validation_data=test, verbose=0).history)
         training, tested = (np.mean([curve[key] for curve in curves], 0) for key in ("accuracy", "val_accuracy"))
         table.append(f"{name:<13}{training[-1]:>10.1%}{tested[-1]:>8.1%}")
-        axis.plot(training, "--", color=f"C{len(table)}", label=f"{name}, training")
-        axis.plot(tested, color=f"C{len(table)}", label=f"{name}, test")
+        numbers = np.arange(1, epochs + 1)
+        axis.plot(numbers, training, "--", color=f"C{len(table)}", label=f"{name}, training")
+        axis.plot(numbers, tested, color=f"C{len(table)}", label=f"{name}, test")
     print(f"300 digits, mean of {seeds} runs\n{'digits':<13}{'training':>10}{'test':>8}", *table, sep="\n")
-    axis.set(xlabel="epoch", ylabel="accuracy", ylim=(0.6, 1.01))
+    axis.set(xlabel="epoch", ylabel="accuracy", ylim=(0.6, 1.01), title=f"300 digits, mean of {seeds} runs")
     axis.legend()
     shown = left.subplots(5, 6)
     for row, images in enumerate(shown):
@@ -72,7 +73,9 @@ def main():
         for column, (place, image) in enumerate(zip(images, versions, strict=True)):
             place.imshow(image[0, :, :, 0], cmap="gray", vmin=-1 if column else 0, vmax=1 if column else 255)
             place.axis("off")
-    left.suptitle("five digits, and each in five epochs")
+            if not row:
+                place.set_title(f"epoch {column}" if column else "digit", fontsize=9)
+    left.suptitle("five digits, and what each of five epochs sees")
     figure.savefig(options.figure, dpi=80)
     print(f"figure: {options.figure}")
 

@@ -44,13 +44,17 @@ def main():
         maps[layer.name] = x[0, :, :, 0].copy()
     np.testing.assert_array_equal(maps["conv2d"], by_hand(image, kernel))
 
-    figure, axes = pyplot.subplots(1, len(maps), figsize=(12, 3))
+    titles = {
+        "image": "image", "kernel": "kernel", "conv2d": "convolution", "re_lu": "ReLU: negatives become 0",
+        "max_pooling2d": "max pooling: the largest of 2x2",
+    }  # fmt: skip
+    figure, axes = pyplot.subplots(1, len(maps), figsize=(14, 3.2))
     for axis, (name, values) in zip(axes, maps.items(), strict=True):
         print(f"{name}\n{values.astype(int)}")
         axis.imshow(values, cmap="coolwarm", vmin=-6, vmax=6)
         for (i, j), value in np.ndenumerate(values):
             axis.text(j, i, f"{value:.0f}", ha="center", va="center")
-        axis.set(title=name, xticks=[], yticks=[])
+        axis.set(title=titles[name], xticks=[], yticks=[])
     figure.tight_layout()
     figure.savefig(options.figure, dpi=80)
     print(f"figure: {options.figure}")

@@ -45,7 +45,12 @@ def main():
         cost, accuracy = model.evaluate(*test, verbose=0)
         print(f"{name}: {len(history.epoch)} epochs, test cost {cost:.3f}, accuracy {accuracy:.1%}")
         if not chosen:
-            history.plot(options.figure)
+            figure = history.plot()
+    for axes, name in zip(figure.axes, ("cost", "accuracy"), strict=True):
+        axes.axvline(len(history.epoch), color="crimson", linestyle="--", label="stopped early")
+        axes.set(title=f"{name}: 300 digits, 13 % of the labels wrong")
+        axes.legend()
+    figure.savefig(options.figure, dpi=80)
     print(f"figure: {options.figure}")
 
 

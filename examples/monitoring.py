@@ -49,7 +49,7 @@ def main():
         axis.plot(epochs, history[key], label="training")
         axis.plot(epochs, history[f"val_{key}"], label="validation")
         axis.axvline(best + 1, color="gray", linestyle=":", label="lowest validation cost")
-        axis.set(xlabel="epoch", ylabel=name)
+        axis.set(xlabel="epoch", ylabel=name, title=f"{name}: 400 digits, a tenth of the labels wrong")
         axis.legend()
     figure.tight_layout()
     figure.savefig(options.figure, dpi=80)

@@ -55,17 +55,19 @@ def main():
 
     figure, axes = pyplot.subplots(1, 2, figsize=(10, 4.5))
     print(f"mean error of the mean angle: {np.abs(test_angles - angles.mean()).mean():.1f} degrees")
-    for axis, (name, scale) in zip(axes, {"degrees": 1.0, "[-1, 1]": LARGEST}.items(), strict=True):
+    for axis, (name, scaler) in zip(axes, {"degrees": None, "[-1, 1]": tapwise.TargetScaler()}.items(), strict=True):
         tapwise.set_random_seed(0)
         model = network()
-        model.compile(optimizers.SGD(0.01, momentum=0.9, clipnorm=10.0), "mse")
-        model.fit(x, (angles / scale).astype(np.float32), epochs=2 if options.quick else 25, verbose=0)
-        found = scale * model.predict(x_test, verbose=0)
+        model.compile(optimizers.SGD(0.01, momentum=0.9, clipnorm=10.0), "mse", target_scaler=scaler)
+        model.fit(x, angles.astype(np.float32), epochs=2 if options.quick else 25, verbose=0)
+        found = model.predict(x_test, verbose=0)  # in degrees, whatever it was trained on
         error = np.abs(found - test_angles).mean()
         print(f"targets in {name}: mean error on test digits {error:.1f} degrees")
         axis.plot(test_angles, found, ".", markersize=3)
-        axis.plot([-LARGEST, LARGEST], [-LARGEST, LARGEST], "k:")
-        axis.set(xlabel="turned by, degrees", ylabel="found", title=f"targets in {name}: mean error {error:.1f}")
+        axis.plot([-LARGEST, LARGEST], [-LARGEST, LARGEST], "k:", label="as it is")
+        title = f"targets in {name}: mean error {error:.1f} degrees"
+        axis.set(xlabel="turned by, degrees", ylabel="found, degrees", title=title, ylim=(-60, 60))
+        axis.legend()
     figure.tight_layout()
     figure.savefig(options.figure, dpi=80)
     print(f"figure: {options.figure}")

@@ -77,8 +77,11 @@ def main():
     assert difference < 0.01 * largest
 
     figure, (left, right) = pyplot.subplots(1, 2, figsize=(11, 4))
-    left.plot(*sensitivities, ".")
+    ends = [min(sensitivities[0]), max(sensitivities[0])]
+    left.plot(ends, ends, color="lightgray", label="equal")
+    left.plot(*sensitivities, ".", label="a weight")
     left.set(xlabel="measured", ylabel="backpropagation", title="sensitivity of the cost to each weight")
+    left.legend()
     for batch_size in (len(x), 128, 16):
         tapwise.set_random_seed(0)
         model = network()
@@ -88,6 +91,8 @@ def main():
         right.plot(np.arange(1, len(history["loss"]) + 1), history["loss"], label=f"batches of {batch_size}")
         print(f"batches of {batch_size}: {steps} steps an epoch, cost {history['loss'][-1]:.3f} after the last")
     right.set(xlabel="epoch", ylabel="cost", yscale="log", title="the same learning rate, more steps an epoch")
+    right.set_yticks([0.1, 0.2, 0.5, 1, 2], ["0.1", "0.2", "0.5", "1", "2"])
+    right.minorticks_off()
     right.legend()
     figure.tight_layout()
     figure.savefig(options.figure, dpi=80)

@@ -1,4 +1,4 @@
-"""docs/training.md runs as it stands; drawings, curves, scaled targets and the sparsity report."""
+"""docs/training.md and docs/keras.md run as they stand; drawings, curves, scaled targets and the sparsity report."""
 
 import re
 from pathlib import Path
@@ -39,6 +39,16 @@ def test_the_examples_of_the_page_run_and_their_gradients_are_right(rng):
 
     for got, array in ((dx, x), *((w.gradient, w.value) for w in layer.weights)):
         np.testing.assert_allclose(got, differences(f, array), rtol=0, atol=1000 * EPS ** (2 / 3))
+
+
+def test_the_page_of_keras_code_runs():
+    page = (Path(__file__).parents[1] / "docs" / "keras.md").read_text(encoding="utf-8")
+    made = {}
+    exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.S)), made)
+    assert list(made["history"].history) == ["loss", "accuracy", "auc", "val_loss", "val_accuracy", "val_auc"]
+    assert made["history"].epochs["val_loss"] == [1, 3]
+    assert set(made["scores"]) == {"loss", "accuracy", "auc"}
+    assert made["copy"].count_params() == made["model"].count_params()
 
 
 def test_a_drawing_has_a_box_for_each_layer_and_none_over_another(tmp_path):
