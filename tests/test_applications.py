@@ -161,3 +161,18 @@ def test_predictions_are_named(tmp_path):
     index.write_text('["cat"]')
     with pytest.raises(ValueError, match=r"imagenet_class_index.json: must hold"):
         decode(preds, 1, index)
+
+
+def test_packed_weights_predict_the_same_and_changes_show_behind_them(rng):
+    model = applications.ResNet20()
+    x = rng.standard_normal((5, 32, 32, 3)).astype(np.float32)
+    want = model.predict(x, verbose=0)
+    with model.prepared(packed=True):
+        np.testing.assert_allclose(model.predict(x, 2, verbose=0), want, rtol=1e-4, atol=1e-6)
+        with tapwise.trace() as traced:
+            again = model.predict(x, verbose=0)
+        assert {record.copied_bytes for record in traced.records if record.name == "conv"} == {0}
+        model.get_layer("conv1_conv").weights[0].value[...] = 0
+        np.testing.assert_array_equal(model.predict(x, verbose=0), again)
+    assert not np.allclose(model.predict(x, verbose=0), want)
+    assert all(step.call.place.weights is None for step in model.plan(5, training=False).steps)

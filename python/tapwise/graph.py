@@ -13,10 +13,11 @@ from typing import Any
 
 import numpy as np
 
+from . import ops
 from .layers import conv, pad, pool, separable
 from .layers.activation import Activation, ReLU
 from .layers.affine import Affine
-from .layers.layer import Cast, InputLayer, Layer, shape_text
+from .layers.layer import Cast, InputLayer, Layer, Shape, shape_text
 from .layers.merge import Add
 from .layers.norm import BatchNormalization
 from .layers.place import Place
@@ -31,6 +32,11 @@ PADDED: frozenset[type[Layer]] = frozenset(  # a subclass may do more than its g
         separable.SeparableConv2D, pool.MaxPooling1D, pool.MaxPooling2D, pool.MaxPooling3D,
     }
 )  # fmt: skip
+
+
+PACKED: frozenset[type[Layer]] = frozenset(
+    {conv.Conv1D, conv.Conv2D, conv.Conv3D, conv.DepthwiseConv1D, conv.DepthwiseConv2D}
+)
 
 
 def ordered(inputs: Sequence[Symbolic], outputs: Sequence[Symbolic]) -> list[Node]:
@@ -140,6 +146,16 @@ class Call:
         shift = -norm.moving_mean.value if layer.bias is None else layer.bias.value - norm.moving_mean.value
         shift = shift * gain if norm.beta is None else shift * gain + norm.beta.value
         self.place.weights = layer.scaled(gain), shift
+
+    def pack(self, x_shape: Shape) -> None:
+        """Lay a convolution's weights out as the kernel for this shape reads them."""
+        layer, place = self.layer, self.place
+        if type(layer) not in PACKED or layer.compute_dtype != np.float32:
+            return
+        assert isinstance(layer, conv.Conv)
+        bias = None if layer.bias is None else layer.bias.value
+        w, b = place.weights or (layer.as_weights(layer.kernel.value), bias)
+        place.weights = ops.pack(w, x_shape=x_shape, **layer.geometry_at(place)), b
 
 
 def calls(nodes: list[Node], outputs: Sequence[Symbolic], training: bool) -> list[Call]:

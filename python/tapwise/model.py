@@ -20,7 +20,7 @@ from .layers.layer import Array, Cast, Input, InputLayer, Layer, Parameter, Shap
 from .layers.symbolic import Node, Symbolic, tensors
 from .model_config import config_of, made_of_config
 from .schedule import Schedule
-from .summary import sparsity, summary
+from .summary import numbered, sparsity, summary
 from .tape import Split, Tape, split_of
 from .trainer import Trainer
 
@@ -62,7 +62,7 @@ class Model(Trainer, Freezing):
         self._splits: dict[Any, Split] = {}
         self._arena = Arena()
         self._lock = RLock()  # the arena is one caller's at a time
-        self._prepared = False
+        self._prepared = self._packs = False
         self._running: Schedule | None = None
 
     def _given(self, x: Any, name: str) -> list[Symbolic]:
@@ -109,17 +109,22 @@ class Model(Trainer, Freezing):
         return found[0] if len(found) == 1 else found
 
     @contextmanager
-    def prepared(self) -> Iterator[None]:
-        """Weights stay as they are until the end: what prediction makes of them is made once."""
+    def prepared(self, *, packed: bool = False) -> Iterator[None]:
+        """Weights stay as they are until the end: what prediction makes of them is made once.
+
+        packed: convolutions' are laid out once too, as tapwise.pack does, for each batch size, in as much memory again.
+        """
         with self._lock:
             before, self._prepared = self._prepared, True
-            if not before:
-                for plan in self._plans.values():
-                    plan.folded = False
+            self._packs = self._packs if before else packed
             try:
                 yield
             finally:
                 self._prepared = before
+                if not before:
+                    self._packs = False
+                    for plan in self._plans.values():
+                        plan.unfold()
 
     def forward(self, x: Any, training: bool = False) -> Any:
         """The output, a list of several, in memory that the next run writes over; x a list for several inputs."""
@@ -148,8 +153,9 @@ class Model(Trainer, Freezing):
         with self._lock:
             self._running = plan = self._plan(len(arrays[0]), training)
             plan.bind(self._arena)
-            if not (self._prepared and plan.folded):
-                plan.fold()
+            if not plan.folded:
+                plan.fold(self._packs)
+                plan.folded = self._prepared
             return plan.forward(arrays)
 
     def run_logits(self) -> list[Array | None]:
@@ -393,8 +399,3 @@ class Sequential(Model):
         """Of x and behind each layer, with a batch axis of 0; empty before the build."""
         outputs = [node.output for node in self.nodes if not isinstance(node.layer, Cast)]
         return [(0, *tensor.example) for tensor in (*self.inputs, *outputs)]
-
-
-def numbered(names: list[str]) -> list[str]:
-    """Each name once: a layer that gives two outputs has a number behind the second."""
-    return [f"{name}_{names[:i].count(name)}" if name in names[:i] else name for i, name in enumerate(names)]

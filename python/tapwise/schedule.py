@@ -226,12 +226,18 @@ class Schedule:
                 alone = self.training and self.layers[step.call.layer] == 1
                 step.ahead, step.back = Repeater(step.call, alone), Repeater(step.call, alone)
 
-    def fold(self) -> None:
-        """Make the weights for prediction of those of now."""
-        self.folded = True
+    def fold(self, packs: bool = False) -> None:
+        """Make the weights for prediction of those of now; packs: laid out for the convolutions' shapes too."""
         for step in self.steps:
             if step.call.norm:
                 step.call.fold()
+            if packs and not self.training:
+                step.call.pack(self._shape(step.call.inputs[0]))
+
+    def unfold(self) -> None:
+        self.folded = False
+        for step in self.steps:
+            step.call.place.weights = None
 
     def forward(self, arrays: Sequence[Array]) -> list[Array]:
         """The outputs, in the arena's memory: the next run of the model writes over them."""

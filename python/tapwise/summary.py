@@ -123,3 +123,8 @@ def sparsity(model: Model, threshold: float) -> str:
             kind = type(weight.regularizer).__name__ if weight.regularizer else "-"
             rows.append((f"{layer.name}/{weight.name}", kind, f"{sizes.size:,}", share))
     return "\n".join(table(("Weights", "Regularizer", "Size", "Near 0"), rows))
+
+
+def numbered(names: list[str]) -> list[str]:
+    """Each name once: a layer that gives two outputs has a number behind the second."""
+    return [f"{name}_{names[:i].count(name)}" if name in names[:i] else name for i, name in enumerate(names)]
