@@ -13,30 +13,31 @@ from typing import Any
 
 import numpy as np
 
-from . import ops
-from .layers import conv, pad, pool, separable
+from .layers import conv, dense, dropout, noise, pad, pool, scale, separable
 from .layers.activation import Activation, ReLU
 from .layers.affine import Affine
 from .layers.layer import Cast, InputLayer, Layer, Shape, shape_text
 from .layers.merge import Add
 from .layers.norm import BatchNormalization
-from .layers.place import Place
+from .layers.place import EAGER, Place
 from .layers.pool import MaxPooling
 from .layers.symbolic import Node, Symbolic
 from .ops.geometry import per_axis
 
 PADS: frozenset[type[Layer]] = frozenset({pad.ZeroPadding1D, pad.ZeroPadding2D, pad.ZeroPadding3D})
-PADDED: frozenset[type[Layer]] = frozenset(  # a subclass may do more than its geometry says
+AFFINE: frozenset[type[Layer]] = frozenset(  # a subclass may do more than its geometry and weights say
     {
         conv.Conv1D, conv.Conv2D, conv.Conv3D, conv.DepthwiseConv1D, conv.DepthwiseConv2D, separable.SeparableConv1D,
-        separable.SeparableConv2D, pool.MaxPooling1D, pool.MaxPooling2D, pool.MaxPooling3D,
+        separable.SeparableConv2D, dense.Dense,
     }
 )  # fmt: skip
-
-
-PACKED: frozenset[type[Layer]] = frozenset(
-    {conv.Conv1D, conv.Conv2D, conv.Conv3D, conv.DepthwiseConv1D, conv.DepthwiseConv2D}
-)
+PADDED = AFFINE - {dense.Dense} | {pool.MaxPooling1D, pool.MaxPooling2D, pool.MaxPooling3D}
+IDLE: frozenset[type[Layer]] = frozenset(  # where a model predicts
+    {
+        dropout.Dropout, noise.SpatialDropout1D, noise.SpatialDropout2D, noise.SpatialDropout3D, noise.GaussianNoise,
+        noise.GaussianDropout, noise.AlphaDropout,
+    }
+)  # fmt: skip
 
 
 def ordered(inputs: Sequence[Symbolic], outputs: Sequence[Symbolic]) -> list[Node]:
@@ -106,7 +107,7 @@ class Call:
         self.layer, self.inputs, self.many, self.output = node.layer, node.inputs, node.many, node.output
         self.layers: list[Layer] = [node.layer]  # itself and what is joined
         self.residual: Symbolic | None = None
-        self.norm: BatchNormalization | None = None
+        self.folds: list[BatchNormalization | scale.Rescaling] = []  # into the weights, for prediction
         self.place = Place()
         self.taken = False  # by the call behind it
         self.saved: Any = None
@@ -136,26 +137,33 @@ class Call:
         return self.inputs if self.residual is None else (*self.inputs, self.residual)
 
     def fold(self) -> None:
-        """Put the moving statistics into the weights: gain * conv(x, w) + shift = conv(x, gain * w) + shift."""
-        norm, layer = self.norm, self.layer
-        assert norm is not None
+        """Put what is joined into the weights: gain * conv(x, w) + shift = conv(x, gain * w) + shift."""
+        layer = self.layer
         assert isinstance(layer, Affine)
-        variance = norm.moving_variance.value
-        gain = 1 / np.sqrt(variance + variance.dtype.type(norm.epsilon))
-        gain = gain if norm.gamma is None else gain * norm.gamma.value
-        shift = -norm.moving_mean.value if layer.bias is None else layer.bias.value - norm.moving_mean.value
-        shift = shift * gain if norm.beta is None else shift * gain + norm.beta.value
-        self.place.weights = layer.scaled(gain), shift
+        gain, shift = np.ones(1, layer.dtype), np.zeros(1, layer.dtype) if layer.bias is None else layer.bias.value
+        for each in self.folds:
+            if isinstance(each, scale.Rescaling):
+                factor, offset = layer.dtype.type(each.scale), layer.dtype.type(each.offset)
+            else:
+                variance = each.moving_variance.value
+                factor = 1 / np.sqrt(variance + variance.dtype.type(each.epsilon))
+                factor = factor if each.gamma is None else factor * each.gamma.value
+                shift = shift - each.moving_mean.value
+                offset = variance.dtype.type(0) if each.beta is None else each.beta.value
+            gain, shift = gain * factor, shift * factor + offset
+        filters = layer.filters if isinstance(layer, conv.Conv) else layer.kernel.shape[-1]
+        self.place.weights = layer.scaled(np.broadcast_to(gain, filters)), np.array(np.broadcast_to(shift, filters))
 
     def pack(self, x_shape: Shape) -> None:
-        """Lay a convolution's weights out as the kernel for this shape reads them."""
+        """Lay the weights out as the kernel for this shape reads them."""
         layer, place = self.layer, self.place
-        if type(layer) not in PACKED or layer.compute_dtype != np.float32:
-            return
-        assert isinstance(layer, conv.Conv)
-        bias = None if layer.bias is None else layer.bias.value
-        w, b = place.weights or (layer.as_weights(layer.kernel.value), bias)
-        place.weights = ops.pack(w, x_shape=x_shape, **layer.geometry_at(place)), b
+        if type(layer) in AFFINE and layer.compute_dtype == np.float32:
+            assert isinstance(layer, Affine)
+            bias = None if layer.bias is None else layer.bias.value
+            w, b = place.weights or (layer.as_weights(layer.kernel.value), bias)
+            layer.place = place
+            place.weights = layer.packed(w, x_shape), b
+            layer.place = EAGER
 
 
 def calls(nodes: list[Node], outputs: Sequence[Symbolic], training: bool) -> list[Call]:
@@ -203,17 +211,16 @@ def joined(call: Call, node: Node, order: dict[Symbolic, int], training: bool) -
         if order.get(others[0], -1) >= order[call.output]:
             return False
         call.residual, call.place.adds = others[0], True
-    elif isinstance(layer, BatchNormalization):
+    elif type(layer) in IDLE and not training:
+        pass
+    elif isinstance(layer, (BatchNormalization, scale.Rescaling)):
         rank = len(call.output.example) + 1
         filters = rank - 1 if getattr(call.layer, "channels_last", True) else 1
-        if (
-            training
-            or call.norm
-            or not (call.is_linear and isinstance(call.layer, Affine))
-            or layer.axis % rank != filters
-        ):
+        if training or not (call.is_linear and isinstance(call.layer, Affine)):
             return False
-        call.norm = layer
+        if isinstance(layer, BatchNormalization) and layer.axis % rank != filters:
+            return False
+        call.folds.append(layer)
     else:
         return False
     call.join(node)

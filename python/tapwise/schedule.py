@@ -229,7 +229,7 @@ class Schedule:
     def fold(self, packs: bool = False) -> None:
         """Make the weights for prediction of those of now; packs: laid out for the convolutions' shapes too."""
         for step in self.steps:
-            if step.call.norm:
+            if step.call.folds:
                 step.call.fold()
             if packs and not self.training:
                 step.call.pack(self._shape(step.call.inputs[0]))

@@ -45,6 +45,9 @@ def activate(x: Array, activation: str | None, out: Array | None = None) -> Arra
         return ops.activation(x, activation, out=out)
     if activation == "softmax":
         return ops.softmax(x, out=out)
+    if activation in ("silu", "swish") and not is_bfloat16(x.dtype):
+        y = ops.activation(x, "sigmoid", out=out)
+        return np.multiply(y, x, out=y)
     return in_float32(ELEMENTS[activation][0] if activation in ELEMENTS else ROWS[activation][0], out, x)
 
 

@@ -65,6 +65,14 @@ class Affine(Layer):
         """The kernel as the operation takes it, times gain (filters,)."""
         return self.kernel.value * gain
 
+    def as_weights(self, kernel: Array) -> Array:
+        """The kernel as the operation takes it."""
+        return kernel
+
+    def packed(self, w: Any, x_shape: Shape) -> Any:
+        """w, as the operation takes it, laid out once for inputs of this shape, with `place` as it is in a call."""
+        return w
+
     @property
     def fused(self) -> tuple[str, ...]:
         """The activations that are part of the operation."""

@@ -123,6 +123,9 @@ class Conv(Affine):
     def scaled(self, gain: Array) -> Array:
         return self.as_weights(self.kernel.value * gain)
 
+    def packed(self, w: Any, x_shape: Shape) -> Any:
+        return ops.pack(w, x_shape=x_shape, **self.geometry_at(self.place))
+
 
 class Conv1D(Conv):
     """x (n, iw, ci) -> y (n, ow, filters); the arguments and weights are Conv's."""

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
+
+import numpy as np
 
 from .. import constraints, initializers, ops, regularizers
 from ..ops.geometry import integer
@@ -40,7 +43,15 @@ class Dense(Affine):
 
     def linear(self, x: Array, b: Array | None, activation: str | None, out: Array | None) -> Array:
         w, b = self.place.weights or (self.kernel.value, b)
-        return ops.dense(x, w, b, activation=activation, residual=self.place.residual, out=out)
+        residual = self.place.residual
+        if isinstance(w, np.ndarray):
+            return ops.dense(x, w, b, activation=activation, residual=residual, out=out)
+        rows = [None if a is None else a.reshape(1, -1, a.shape[-1]) for a in (x, residual, out)]
+        y: Array = ops.conv(rows[0], w, b, activation=activation, residual=rows[1], out=rows[2])
+        return y.reshape(*x.shape[:-1], self.units)
+
+    def packed(self, w: Any, x_shape: Shape) -> Any:
+        return ops.pack(w[None], x_shape=(1, math.prod(x_shape[:-1]), x_shape[-1]))
 
     def linear_grad(self, x: Array, dz: Array) -> Array | None:
         memory = self.place.memory

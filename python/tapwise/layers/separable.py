@@ -135,6 +135,9 @@ class SeparableConv(Conv):
             dm, wd, x.shape, residual=place.plus, out=place.memory.get("dx"), **self.geometry_at(place)
         )
 
+    def packed(self, w: Any, x_shape: Shape) -> Any:
+        return ops.pack(w, x_shape=self.place.memory["middle"].shape, data_format=self.data_format)
+
     def as_kernel(self, w: Array) -> Array:
         """as_weights undone."""
         return w if self.channels_last else np.ascontiguousarray(np.moveaxis(w, (0, 1), (-1, -2)))
