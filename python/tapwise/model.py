@@ -110,10 +110,8 @@ class Model(Trainer, Freezing):
 
     @contextmanager
     def prepared(self, *, packed: bool = False) -> Iterator[None]:
-        """Weights stay as they are until the end: what prediction makes of them is made once.
-
-        packed: convolutions' are laid out once too, as tapwise.pack does, for each batch size, in as much memory again.
-        """
+        """Weights stay as they are until the end: what prediction makes of them is made once; packed: as tapwise.pack
+        lays them out, in as much memory again for each batch size."""
         with self._lock:
             before, self._prepared = self._prepared, True
             self._packs = self._packs if before else packed

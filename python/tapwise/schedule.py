@@ -23,6 +23,9 @@ from .ops.recording import State, state
 from .repeat import Repeater
 
 
+PASSED = "z", "middle"  # what forward itself reads of the memory that a layer keeps for backward
+
+
 class Value(NamedTuple):
     """Where a tensor or its gradient lies: () if outside; several if a layer may have handed on any of its inputs."""
 
@@ -122,7 +125,7 @@ class Schedule:
             step.wanted["y"] = buffer, y_shape
             y = Value((buffer,), alone)
             for name, shape, dtype in needs.kept:
-                if self.training or ends:
+                if self.training or ends or name in PASSED:
                     step.wanted[name] = self._buffer(shape, dtype, moment, behind), shape
         y.touch(moment)
         if self.training:

@@ -83,15 +83,17 @@ class SeparableConv(Conv):
 
     def needs(self, place: Place, shapes: list[Shape], y_shape: Shape, training: bool) -> Needs:
         needs = super().needs(place, shapes, y_shape, training)
-        w_shape, geometry = self.depthwise_weights().shape, self.geometry_at(place)
-        if not training and self.is_joined(shapes[0], geometry):
+        if not training and self.is_joined(shapes[0], self.geometry_at(place)):
             return needs
-        middle = conv_geometry(shapes[0], w_shape, *(geometry[name] for name in GEOMETRY)).y_shape
-        return needs._replace(kept=(*needs.kept, ("middle", middle, self.dtype)))
+        return needs._replace(kept=(*needs.kept, ("middle", self.middle_shape(place, shapes[0]), self.dtype)))
 
     def is_joined(self, x_shape: Shape, geometry: dict[str, Any]) -> bool:
         weights = self.depthwise_weights().shape, self.as_weights(self.kernel.value).shape
         return is_joined(x_shape, *weights, *(geometry[name] for name in GEOMETRY if name != "groups"))
+
+    def middle_shape(self, place: Place, x_shape: Shape) -> Shape:
+        geometry = self.geometry_at(place)
+        return conv_geometry(x_shape, self.depthwise_weights().shape, *(geometry[name] for name in GEOMETRY)).y_shape
 
     def forward(self, x: Array, training: bool = False) -> Array:
         free = not training and "middle" not in self.place.memory
@@ -136,7 +138,7 @@ class SeparableConv(Conv):
         )
 
     def packed(self, w: Any, x_shape: Shape) -> Any:
-        return ops.pack(w, x_shape=self.place.memory["middle"].shape, data_format=self.data_format)
+        return ops.pack(w, x_shape=self.middle_shape(self.place, x_shape), data_format=self.data_format)
 
     def as_kernel(self, w: Array) -> Array:
         """as_weights undone."""
