@@ -22,7 +22,6 @@ from .layers.symbolic import Symbolic
 from .ops.recording import State, state
 from .repeat import Repeater
 
-
 PASSED = "z", "middle"  # what forward itself reads of the memory that a layer keeps for backward
 
 
