@@ -88,6 +88,36 @@ def test_layouts_meet_at_borders_alone(rng):
     assert len(ours.plans[0].steps) == 2
 
 
+def test_a_depthwise_and_a_pointwise_convolution_are_one_call(rng):
+    """As in MobileNetV2: normalization and ReLU6 between the two, a shortcut around both."""
+    c = 64
+    constants = {
+        "d": rng.standard_normal((c, 1, 3, 3), np.float32),
+        "p": rng.standard_normal((c, c, 1, 1), np.float32) / 8,
+        "low": np.float32(0),
+        "high": np.float32(6),
+        **{name: rng.uniform(0.5, 2, c).astype(np.float32) for name in ("gamma", "beta", "mean", "variance")},
+    }
+    nodes = [
+        node("Conv", "x d", "y0", group=c, pads=[1, 1, 1, 1]),
+        node("BatchNormalization", "y0 gamma beta mean variance", "y1"),
+        node("Clip", "y1 low high", "y2"),
+        node("Conv", "y2 p", "y3"),
+        node("Add", "y3 x", "y"),
+    ]
+    constants = {name: np.asarray(value) for name, value in constants.items()}
+    proto = model(nodes, {"x": [1, c, 28, 28]}, {"y": [1, c, 28, 28]}, constants)
+    x = rng.standard_normal((1, c, 28, 28), np.float32)
+    (want,) = theirs(proto.SerializeToString(), {"x": x})
+    ours = load(proto)
+    for _ in range(3):
+        np.testing.assert_allclose(ours(x), want, rtol=0, atol=1e-4)
+    with tapwise.trace() as seen:
+        ours(x)
+    plan = tapwise.plan_separable((1, 28, 28, c), (3, 3, 1, c), (1, 1, c, c), padding=1)
+    assert len(seen.records) == (1 if plan.fused else 2)
+
+
 def test_what_two_read_is_not_joined(rng):
     """The convolution's own result is an output too, so the ReLU stays apart, and the sum reads it before the ReLU."""
     constants = {"w": rng.standard_normal((3, 3, 1, 1), np.float32)}

@@ -39,6 +39,7 @@ class Linear(Pending):
     ) -> None:
         self.x, self.w, self.b, self.y_shape, self.owner = x, w, b, y_shape, owner
         self.apply, self.arrange, self.pack, self.spread = apply, arrange, pack, spread
+        self.depthwise: dict[str, Any] | None = None  # strides, padding, dilation of such a convolution
         self.gain: Array | None = None
         self.shift: Array | None = None
         self.residual: Memory | None = None

@@ -10,6 +10,7 @@ import numpy as np
 
 from .... import ops
 from ....ops.geometry import conv_geometry, conv_transpose_geometry, dilated
+from ....ops.separable import is_joined
 from ..fusion import Linear, waiting
 from ..graph import Node
 from ..run import Run
@@ -46,6 +47,10 @@ def conv(run: Run, node: Node, x: Value, w: Value, b: Value | None = None) -> Va
                 *operands,
             )
         )
+    if groups == 1 and set(kernel) == set(g.strides) == {1} and not any(map(any, pairs)) and w.constant:
+        joined = behind_depthwise(run, node, x, w, b)
+        if joined is not None:
+            return joined
     memory = run.last(x)
     weights = run.first(w)
     options: dict[str, Any] = {"strides": g.strides, "padding": pairs, "dilation": g.dilation, "groups": groups}
@@ -59,7 +64,35 @@ def conv(run: Run, node: Node, x: Value, w: Value, b: Value | None = None) -> Va
         return ops.pack(w, x_shape=memory.shape, **options)
 
     pending = Linear(memory, weights, bias_of(run, b), sizes.y_shape, node, apply, to_last, packed)
+    if groups == x.shape[1] and w.constant and (b is None or b.constant):
+        pending.depthwise = {name: options[name] for name in ("strides", "padding", "dilation")}
     return waiting(pending, sizes.y_shape, True)
+
+
+def behind_depthwise(run: Run, node: Node, x: Value, w: Value, b: Value | None) -> Value | None:
+    """A pointwise convolution in one operation with the depthwise one before it, where the engine joins the two."""
+    first = x.pending
+    if not isinstance(first, Linear) or first.depthwise is None or first.residual is not None or x.rank > 5:
+        return None
+    options, middle = first.depthwise, first.y_shape
+    w_shape = (*(1,) * (x.rank - 2), w.shape[1], w.shape[0])
+    source = run.forced(first.x)
+    if not is_joined(source.shape, first.arrange(first.w.array).shape, w_shape, **options):
+        return None
+    depthwise_w, depthwise_b = first.weights(run)
+    kind_before, alpha_before = first.kind, first.alpha
+
+    def apply(x: Array, w: Any, b: Any, residual: Any, kind: Any, alpha: Any, y: Array) -> None:
+        ops.separable_conv(
+            x, depthwise_w, w, b, depthwise_b=depthwise_b, depthwise_activation=kind_before,
+            depthwise_alpha=alpha_before, activation=kind, alpha=alpha, residual=residual, out=y, **options,
+        )  # fmt: skip
+
+    def packed(w: Array) -> Any:
+        return ops.pack(w, x_shape=middle)
+
+    y_shape = (*middle[:-1], w.shape[0])
+    return waiting(Linear(source, run.first(w), bias_of(run, b), y_shape, node, apply, to_last, packed), y_shape, True)
 
 
 def conv_transpose(run: Run, node: Node, x: Value, w: Value, b: Value | None = None) -> Value:

@@ -159,6 +159,8 @@ def resized(
     run: Run, node: Node, x: Value, plans: dict[int, Axis], mode: str, transformation: str, filler: float
 ) -> Value:
     run.need(x.dtype.kind in "fiu", f"of {x.dtype}")
+    for plan in plans.values():
+        run.check_size((plan.output, plan.size + 8), np.float64)  # its matrix of weights
     made = [(memory_axis(x, axis), taps(plan, node, mode, transformation)) for axis, plan in plans.items()]
     exact = x.dtype.kind == "f" and x.dtype != np.float16
 
