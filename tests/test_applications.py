@@ -97,12 +97,29 @@ def test_weights_come_from_a_file_and_models_are_saved(tmp_path, rng):
     model.save_weights(tmp_path / "weights.npz")
     again = applications.ResNet20(weights=tmp_path / "weights.npz", name="again")
     np.testing.assert_array_equal(again(x), model(x))
-    with pytest.raises(
-        ValueError, match=r"weights.npz doesn.t fit the model, and nothing has changed; unexpected: predictions"
-    ):
-        applications.ResNet20(weights=tmp_path / "weights.npz", include_top=False)
+    features = applications.ResNet20(weights=tmp_path / "weights.npz", include_top=False, pooling="avg")
+    np.testing.assert_array_equal(features(x), tapwise.Model(model.input, model.get_layer("avg_pool").output)(x))
+    with pytest.raises(ValueError, match=r"weights.npz doesn.t fit the model, and nothing has changed; missing: conv5"):
+        applications.ResNet18(weights=tmp_path / "weights.npz", include_top=False)
+    with pytest.raises(ValueError, match=r"nothing has changed; of another shape: predictions/kernel"):
+        applications.ResNet20(weights=tmp_path / "weights.npz", classes=3)
     model.save(tmp_path / "model.tapwise")
     np.testing.assert_array_equal(tapwise.load_model(tmp_path / "model.tapwise")(x), model(x))
+
+
+def test_efficientnets_published_deviations_become_variances(tmp_path):
+    model = applications.EfficientNetB0(include_top=False)
+    mean, variance, _ = model.get_layer("normalization").weights
+    mean.value[...], variance.value[...] = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
+    model.save_weights(tmp_path / "weights.npz")
+    loaded = applications.EfficientNetB0(include_top=False, weights=tmp_path / "weights.npz")
+    pixel = np.array([[[[255.0, 0.0, 127.5]]]], np.float32)
+    got = loaded.get_layer("normalization")(pixel / 255)
+    np.testing.assert_allclose(got[0, 0, 0], [0.515 / 0.229, -0.456 / 0.224, 0.094 / 0.225], rtol=1e-5)
+    variance.value[...] = (0.052, 0.05, 0.051)  # of data, by adapt
+    model.save_weights(tmp_path / "weights.npz")
+    loaded = applications.EfficientNetB0(include_top=False, weights=tmp_path / "weights.npz")
+    np.testing.assert_array_equal(loaded.get_layer("normalization").weights[1].value, variance.value)
 
 
 @pytest.mark.parametrize("name", ["ResNet20", "MobileNetV2", "EfficientNetB0", "DenseNet121"])

@@ -53,3 +53,10 @@ def test_modules_are_found_by_their_names_and_in_order():
     saving.load_weights(FILE, by_name, names=efficientnet_lite.pytorch_names())
     for one, other in zip(by_order.get_weights(), by_name.get_weights(), strict=True):
         np.testing.assert_array_equal(one, other)
+
+
+def test_features_take_the_same_file():
+    features = applications.EfficientNetLite0(include_top=False, pooling="avg", weights=FILE)
+    whole = applications.EfficientNetLite0(weights=FILE)
+    x = efficientnet_lite.preprocess_input(middle(photographs.chelsea()))[None]
+    np.testing.assert_array_equal(features(x), tapwise.Model(whole.input, whole.get_layer("avg_pool").output)(x))

@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import numpy as np
+
 from .. import initializers, layers
 from ..layers.symbolic import Symbolic
+from ..model import Model
 from .ends import Application, Ends
-from .imagenet import decode_predictions
+from .imagenet import RGB_DEVIATION, decode_predictions
 from .imagenet import unchanged as preprocess_input
 from .mobilenet_v2 import halving
 
@@ -111,4 +114,11 @@ def with_pixels(x: Symbolic) -> Symbolic:
     return Network("swish", weighs=True).features(layers.Normalization()(x))
 
 
-EfficientNetB0 = Application("efficientnetb0", with_pixels, top)
+def squared(model: Model) -> None:
+    """Keras' published weights hold deviations where variances belong, so that it divides by their roots once more."""
+    variance = next(layer for layer in model.layers if isinstance(layer, layers.Normalization)).weights[1].value
+    if variance.shape == (3,) and np.allclose(variance, RGB_DEVIATION, rtol=0, atol=1e-3):
+        variance *= variance
+
+
+EfficientNetB0 = Application("efficientnetb0", with_pixels, top, loaded=squared)

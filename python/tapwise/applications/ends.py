@@ -52,17 +52,34 @@ class Ends:
     def model(self, features: Features, top: Features | None = None) -> Model:
         """The model, with the weights of the file if there is one; top makes the classifier, as `head` does."""
         with initializers.postponed() if self.weights else nullcontext():
-            x = features(self.input)
+            maps = features(self.input)
             if self.include_top:
-                x = (top or self.head)(x)
+                x = (top or self.head)(maps)
             elif self.pooling == "avg":
-                x = layers.GlobalAveragePooling2D(name="avg_pool")(x)
+                x = layers.GlobalAveragePooling2D(name="avg_pool")(maps)
             elif self.pooling == "max":
-                x = layers.GlobalMaxPooling2D(name="max_pool")(x)
+                x = layers.GlobalMaxPooling2D(name="max_pool")(maps)
+            else:
+                x = maps
             model = Model(self.input, x, name=self.name)
         if self.weights:
-            model.load_weights(self.weights)
+            self._load(model, maps, top or self.head)
         return model
+
+    def _load(self, model: Model, maps: Symbolic, top: Features) -> None:
+        """A file with the classifier serves a model without it."""
+        assert self.weights
+        try:
+            model.load_weights(self.weights)
+        except ValueError as error:
+            if self.include_top:
+                raise
+            with initializers.postponed():
+                whole = Model(self.input, top(maps), name=self.name)
+            try:
+                whole.load_weights(self.weights)
+            except ValueError:
+                raise error from None
 
     def head(self, x: Symbolic) -> Symbolic:
         return self.classifier(layers.GlobalAveragePooling2D(name="avg_pool")(x))
@@ -76,7 +93,8 @@ class Application:
     """A function that makes a network, with Keras' arguments; x (n, height, width, channels) -> (n, classes).
 
     Without include_top it gives the features (n, h, w, c), or by pooling "avg" or "max" (n, c). weights is a file that
-    load_weights reads, None for random ones: nothing is downloaded. classifier_activation None gives the logits.
+    load_weights reads, with the classifier or, where include_top is False, without; None: random ones, as nothing is
+    downloaded. classifier_activation None gives the logits. loaded(model) follows on the reading of a file.
     """
 
     def __init__(
@@ -89,8 +107,9 @@ class Application:
         smallest: int = 32,
         channels: int = 3,
         classes: int = 1000,
+        loaded: Callable[[Model], None] | None = None,
     ) -> None:
-        self.name, self.features, self.top = name, features, top
+        self.name, self.features, self.top, self.loaded = name, features, top, loaded
         self.size, self.smallest, self.channels, self.classes = size, smallest, channels, classes
 
     def __call__(
@@ -108,7 +127,10 @@ class Application:
             include_top, weights, input_tensor, input_shape, pooling, self.classes if classes is None else classes,
             classifier_activation, name or self.name, size=self.size, smallest=self.smallest, channels=self.channels,
         )  # fmt: skip
-        return ends.model(self.features, lambda x: self.top(ends, x))
+        model = ends.model(self.features, lambda x: self.top(ends, x))
+        if weights is not None and self.loaded:
+            self.loaded(model)
+        return model
 
     def __repr__(self) -> str:
         return f"<Application {self.name}>"
