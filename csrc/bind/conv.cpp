@@ -141,7 +141,7 @@ py::tuple separable_plan(const Geometry& depthwise, const Geometry& pointwise) {
   return py::make_tuple(p.fused, p.reason, p.split.scratch_floats * static_cast<Index>(sizeof(float)));
 }
 
-void grad_weight(const Geometry& g, const Array& x, const Array& dy, Array& dw, const std::string& algorithm,
+void grad_weight(const Geometry& g, const Array& x, const Array& dy, StridedArray& dw, const std::string& algorithm,
                  const std::string& accuracy, std::optional<Array>& db, const std::optional<Array>& y,
                  std::optional<Array>& work, const std::optional<std::string>& activation, float alpha) {
   need_shape(x, g.x_shape, "x");

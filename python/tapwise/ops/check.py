@@ -85,13 +85,13 @@ def wide(dtype: DType) -> DType:
     return FLOAT32 if dtype.kind == "V" else dtype
 
 
-def weight(w: Any, *dtypes: DType) -> Array:
+def weight(w: Any, *dtypes: DType, name: str = "w") -> Array:
     """Any view, of one of dtypes."""
-    array = w if type(w) is ndarray else as_array(w, "w")
+    array = w if type(w) is ndarray else as_array(w, name)
     if array.dtype is not dtypes[0]:
-        refuse_dtype("w", array.dtype, *dtypes)
+        refuse_dtype(name, array.dtype, *dtypes)
     if not array.flags.aligned:
-        refuse_unaligned(array, "w")
+        refuse_unaligned(array, name)
     return array
 
 
@@ -108,6 +108,23 @@ def written(x: Any, name: str, shape: Shape, dtype: DType, /, **inputs: Array | 
     array = shaped(x, name, shape, dtype)
     if not array.flags.writeable:
         raise ValueError(f"{name} must be writeable, got a read-only array")
+    return apart(array, name, **inputs)
+
+
+def written_weight(x: Any, name: str, shape: Shape, dtype: DType, /, **inputs: Array | None) -> Array:
+    """An array of weights to write to: any view whose elements lie apart from each other and from the inputs."""
+    array = weight(x, dtype, name=name)
+    if array.flags.c_contiguous:
+        return written(array, name, shape, dtype, **inputs)
+    if array.shape != shape:
+        raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
+    if not array.flags.writeable:
+        raise ValueError(f"{name} must be writeable, got a read-only array")
+    reach = array.itemsize
+    for step, size in sorted((abs(step), size) for step, size in zip(array.strides, shape, strict=True) if size > 1):
+        if step < reach:
+            raise ValueError(f"{name} must have elements apart from each other, got strides {array.strides}")
+        reach += step * (size - 1)
     return apart(array, name, **inputs)
 
 

@@ -22,6 +22,7 @@ from .check import (
     weight,
     wide,
     written,
+    written_weight,
 )
 from .geometry import Padding, Shape, Sizes, conv_geometry, conv_transpose_geometry, is_channels_last
 from .low_precision import conv_bf16
@@ -168,7 +169,7 @@ def conv_grad_weight(
 ) -> Array:
     """The gradient of conv with respect to w: x (n, *spatial, ci), dy (n, *o, co) -> dw of w_shape.
 
-    x and dy may be bfloat16; dw is float32 then.
+    out may be any view. x and dy may be bfloat16; dw is float32 then, and out contiguous.
     Raises TypeError on another dtype, ValueError on sizes that don't fit.
     """
     backend = current()
@@ -181,7 +182,7 @@ def conv_grad_weight(
     if winners:
         algorithm = tuned(g, "grad_weight", algorithm, accuracy, backend)
     dy = shaped(dy, "dy", g.y_shape, x.dtype)
-    dw = empty(g.w_shape, x.dtype) if out is None else written(out, "out", g.w_shape, x.dtype, x=x, dy=dy)
+    dw = empty(g.w_shape, x.dtype) if out is None else written_weight(out, "out", g.w_shape, x.dtype, x=x, dy=dy)
     backend.conv_grad_weight(x, dy, dw, g, algorithm=algorithm, accuracy=accuracy)
     return dw
 
@@ -208,8 +209,8 @@ def conv_grad_weight_bias(
     """dw and db of y = activation(conv(x, w) + b): of dz = activation_grad(dy, y, activation), made as dy is read.
 
     For a convolution whose input gradient nobody wants: else activation_grad_bias makes the dz that it needs as well.
-    out takes dw, out_bias db. work is memory of dy's shape, or dy itself, that may be written over where all of dz is
-    needed at once. y (n, *o, co) is what "gelu" can't be found from; without an activation it may be None.
+    out, any view, takes dw, out_bias db. work is memory of dy's shape, or dy itself, that may be written over where all
+    of dz is needed at once. y (n, *o, co) is what "gelu" can't be found from; without an activation it may be None.
     Raises TypeError on another dtype, ValueError on sizes that don't fit.
     """
     backend = current()
@@ -229,7 +230,7 @@ def conv_grad_weight_bias(
     if out is None:
         dw = empty(g.w_shape, x.dtype)
     else:
-        dw = written(out, "out", g.w_shape, x.dtype, dy=dy, work=work, **inputs)
+        dw = written_weight(out, "out", g.w_shape, x.dtype, dy=dy, work=work, **inputs)
     shape = channels_of(g.y_shape, g.channels_last)
     if out_bias is None:
         db = np.empty(shape, x.dtype)

@@ -82,6 +82,11 @@ def conv_grad_weight(
     if not x.size:
         dw[...] = 0
         return
+    if not dw.flags.c_contiguous:
+        sums = np.empty(dw.shape, dw.dtype)
+        conv_grad_weight(x, dy, sums, g, algorithm=algorithm, accuracy=accuracy)
+        dw[...] = sums
+        return
     x, dy, dw = c.x(x), c.y(dy), dw.reshape(c.w_shape)
     if algorithm == "im2col":
         im2col.grad_weight(x, dy, dw, c)

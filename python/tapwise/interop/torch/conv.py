@@ -131,7 +131,7 @@ def backward(dy: Tensor, x: Tensor, w: Tensor, mask: list[bool], *parameters: An
         if grad_weight is not None:
             if copies_x:
                 x = layout.copy(x, BACKWARD)
-            dw, db = grad_weight(outer, layout.array(x))
+            dw, db = grad_weight(outer, layout.array(x), x)
         if wants_b and not with_bias:
             db = torch.from_numpy(conv_grad_bias(outer, data_format=layout.data_format))
         return dx, dw, db
@@ -155,17 +155,16 @@ def input_gradient(p: Problem) -> Callable[[Any, Tensor, Tensor], Tensor]:
     return dx
 
 
-def weight_gradient(p: Problem, with_bias: bool) -> Callable[[Any, Any], tuple[Tensor, Tensor | None]]:
+def weight_gradient(p: Problem, with_bias: bool) -> Callable[[Any, Any, Tensor], tuple[Tensor, Tensor | None]]:
     """dw, and db with with_bias, from dy and x as arrays; p transposed exchanges their roles."""
-    layout, padding = p.layout, p.g.padding
-    back = [layout.weight_axes.index(axis) for axis in range(len(p.w_shape))]
+    layout, shape, strides = p.layout, p.w_shape, p.layout.strides(p.w_shape)
     operation = conv_grad_weight_bias if with_bias else conv_grad_weight
-    run = p.bound(operation, padding=padding, w_shape=layout.weight_shape(p.w_shape))
+    run = p.bound(operation, padding=p.g.padding, w_shape=layout.weight_shape(shape))
 
-    def dw(outer: Any, inner: Any) -> tuple[Tensor, Tensor | None]:
-        made = run(outer, inner) if p.transposed else run(inner, outer)
-        made, db = made if with_bias else (made, None)
-        tensor = torch.from_numpy(made.transpose(back)).contiguous(memory_format=layout.memory_format)
-        return tensor, None if db is None else torch.from_numpy(db)
+    def dw(outer: Any, inner: Any, like: Tensor) -> tuple[Tensor, Tensor | None]:
+        made = like.new_empty_strided(shape, strides)
+        x, dy = (outer, inner) if p.transposed else (inner, outer)
+        found = run(x, dy, out=layout.weights(made))
+        return made, torch.from_numpy(found[1]) if with_bias else None
 
     return dw
