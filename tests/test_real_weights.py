@@ -185,6 +185,9 @@ def test_efficientnet_lite0_names_the_cat():
     theirs = package.EfficientNet.from_name("efficientnet-lite0")
     theirs.load_state_dict(torch.load(path, weights_only=True))
     within(model, x, outputs(theirs, x))
+    features = applications.EfficientNetLite0(include_top=False, weights=path, pooling="avg").predict(x, verbose=0)
+    head = model.get_layer("predictions")
+    np.testing.assert_allclose(features @ head.kernel.value + head.bias.value, logits, rtol=0, atol=1e-4)
 
 
 def test_every_tensor_is_what_pytorch_reads():

@@ -2,6 +2,8 @@
 
 import gzip
 import os
+import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -175,3 +177,13 @@ def test_damaged_word_vectors_are_refused(tmp_path, content, message):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=rf"bad\.vec: {message}"):
         read_word_vectors(path)
+
+
+def test_the_examples_of_the_page_run(capsys):
+    page = (Path(__file__).parents[1] / "docs" / "weights.md").read_text(encoding="utf-8")
+    exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.S)), {})
+    told = capsys.readouterr().out
+    assert (
+        "doesn't fit the model, and nothing has changed; of another shape: conv2d/kernel must be (3, 3, 3, 8), got"
+        in told
+    )

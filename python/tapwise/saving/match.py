@@ -105,12 +105,16 @@ class Fit:
         return "; ".join(f"{what}: {listing(names)}" for what, names in lists if names)
 
 
-def give(owner: str, possible: Sequence[Sequence[Pair]], *, skip_mismatch: bool = False) -> list[Layer]:
+def give(
+    owner: str, possible: Sequence[Sequence[Pair]], *, skip_mismatch: bool = False, ignore_extra: bool = False
+) -> list[Layer]:
     """Each layer its partner's arrays, all in one go, by the first pairing in which all fit; the layers that got them.
 
     Raises Mismatch, a ValueError, that lists what is missing, unexpected and of another shape, unless skip_mismatch:
-    then the layers that don't fit keep their weights, as in Keras.
+    then the layers that don't fit keep their weights, as in Keras. With ignore_extra what no layer wants may be there.
     """
+    if ignore_extra:
+        possible = [[pair for pair in found if pair[0] is not None] for found in possible]
     fit = min((Fit(found) for found in possible), key=lambda each: each.problems)
     if fit.problems and not skip_mismatch:
         raise Mismatch(f"{owner} doesn't fit the model, and nothing has changed; {fit}")

@@ -52,6 +52,7 @@ def load_weights(
     model: Model,
     *,
     skip_mismatch: bool = False,
+    ignore_extra: bool = False,
     names: Mapping[str, str] | None = None,
     flattened: str = "channels_first",
 ) -> None:
@@ -59,7 +60,8 @@ def load_weights(
 
     Layers are found by name where the file has their names, else in order. names and flattened are for files with
     PyTorch's modules: see torch_pairings. Raises Mismatch, a ValueError, that lists what is missing, unexpected and of
-    another shape; with skip_mismatch layers that don't fit keep their weights, as in Keras.
+    another shape; with skip_mismatch layers that don't fit keep their weights, as in Keras; with ignore_extra the file
+    may have layers behind the model's, a classifier.
     """
     kind = kind_of(path)
     if kind == "keras":
@@ -72,7 +74,7 @@ def load_weights(
             possible = [own_pairs(model, arrays)]
         else:
             possible = torch_pairings(model, arrays, names, flattened)
-    give(os.fspath(path), possible, skip_mismatch=skip_mismatch)
+    give(os.fspath(path), possible, skip_mismatch=skip_mismatch, ignore_extra=ignore_extra)
 
 
 def own_pairs(model: Model, arrays: Mapping[str, Any]) -> list[Pair]:
