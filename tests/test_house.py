@@ -103,7 +103,7 @@ MAY_IMPORT = {
     "data": {"data"},
     "datasets.py": {"data"},
     "model_config.py": {"layers", "configured", "model"},
-    "applications": {"applications", "layers", "initializers", "model", "saving"},
+    "applications": {"applications", "layers", "initializers", "model"},
     "saving": FAMILY
     | {"_version", "data", "saving", "model", "model_config", "losses", "metrics", "optimizers", "scaling"},
     "numpy_im2col.py": set(),
