@@ -146,9 +146,18 @@ def test_augmented_clips_depend_on_seed_epoch_and_clip_alone():
     assert batches.like()[0].shape == (4, 63, 40)
 
 
+def test_an_effect_on_a_share_of_the_clips():
+    clips = np.tile(SINE, (400, 1))[:, :80].copy()
+    augment = audio.AugmentAudio([audio.Sometimes(audio.Gain((6, 6)), 0.25)], sample_rate=RATE, seed=1)
+    changed = (augment(clips) != clips).any(1)
+    assert abs(changed.sum() - 100) <= 3 * np.sqrt(400 * 0.25 * 0.75)  # three standard deviations
+    np.testing.assert_array_equal(augment(clips)[changed], audio.gain(SINE[:80], 6)[None].repeat(changed.sum(), 0))
+
+
 @pytest.mark.parametrize(
     ("make", "message"),
     [
+        (lambda: audio.Sometimes(audio.Gain(), 1.5), r"share must be in \[0, 1\], got 1.5"),
         (lambda: audio.time_stretch(SINE, 0), "rate must be > 0, got 0"),
         (
             lambda: audio.time_stretch(SINE.astype("f8"), 1),

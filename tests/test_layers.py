@@ -365,3 +365,22 @@ def test_a_built_layer_names_itself_and_both_shapes():
         layer.set_weights([np.zeros((3, 3, 3, 4))])
     with pytest.raises(ValueError, match=r"stem: array 0 is kernel and must have shape \(3, 3, 3, 4\), got \(4,\)"):
         layer.set_weights([np.zeros(4), np.zeros(4)])
+
+
+@pytest.mark.parametrize("groups", [1, 3, 6, -1])
+def test_groups_are_the_same_wherever_the_channels_lie(groups, engine, rng):
+    """An image at a time with the channels last, rows of one pass with them first: the same sums in another order."""
+    x, dy = (3 + rng.standard_normal((3, 5, 4, 6)).astype(np.float32) for _ in range(2))
+    made = [np.linspace(0.5, 1.5, 6), np.linspace(-1, 1, 6)]
+    last, first = layers.GroupNormalization(groups), layers.GroupNormalization(groups, axis=1)
+    results = []
+    for layer, given in ((last, x), (first, np.ascontiguousarray(np.moveaxis(x, -1, 1)))):
+        layer(given)  # builds it
+        layer.set_weights(made)
+        results.append(layer(given))
+    y, turned = results
+    np.testing.assert_allclose(y, np.moveaxis(turned, 1, -1), rtol=0, atol=2e-5)
+    dx, other = last.backward(dy), first.backward(np.ascontiguousarray(np.moveaxis(dy, -1, 1)))
+    np.testing.assert_allclose(dx, np.moveaxis(other, 1, -1), rtol=0, atol=2e-5)
+    for mine, theirs in zip(last.weights, first.weights, strict=True):
+        np.testing.assert_allclose(mine.gradient, theirs.gradient, rtol=0, atol=2e-4)

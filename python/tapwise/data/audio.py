@@ -209,6 +209,18 @@ class Gain:
         return gain(x, drawn(draws, self.range))
 
 
+class Sometimes:
+    """An effect on a share of the clips, drawn; the others stay as they are."""
+
+    def __init__(self, effect: Effect, share: float = 0.5) -> None:
+        if not 0 <= share <= 1:
+            raise ValueError(f"share must be in [0, 1], got {share}")
+        self.effect, self.share = effect, share
+
+    def __call__(self, x: Signal, sample_rate: int, draws: Draws) -> Signal:
+        return self.effect(x, sample_rate, draws) if drawn(draws, (0.0, 1.0)) < self.share else x
+
+
 class AugmentAudio:
     """Clips (items, samples) float32, changed by effects in their order, as long as before, then transformed.
 

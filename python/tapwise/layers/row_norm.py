@@ -78,7 +78,12 @@ class RowNormalization(Layer):
         self.saved = rows, mean, variance, y
         if self.gamma is not None:
             y = y * self.gamma.value.reshape(self.broadcast)
-        return y if self.beta is None else y + self.beta.value.reshape(self.broadcast)
+        if self.beta is None:
+            return y
+        if self.gamma is None:
+            return y + self.beta.value.reshape(self.broadcast)
+        y += self.beta.value.reshape(self.broadcast)
+        return y
 
     def backward(self, dy: Array) -> Array | None:
         rows, mean, variance, normal = self.saved
@@ -180,3 +185,48 @@ class GroupNormalization(RowNormalization):
     def unrows(self, rows: Array, shape: Shape) -> Array:
         first = (shape[0], shape[self.at], *(size for i, size in enumerate(shape) if i not in (0, self.at)))
         return np.ascontiguousarray(np.moveaxis(rows.reshape(first), 1, self.at))
+
+    def forward(self, x: Array, training: bool = False) -> Array:
+        """Channels last: an image at a time stays in the cache, and groups' statistics come from their channels'."""
+        if self.at != x.ndim - 1 or not x.size:
+            return super().forward(x, training)
+        gamma, beta = (None if w is None else w.value for w in (self.gamma, self.beta))
+        y = np.empty_like(x)
+        images, results = (a.reshape(len(a), a[0].size // a.shape[-1], a.shape[-1]) for a in (x, y))
+        mean, variance = np.empty((2, len(x), x.shape[-1]), x.dtype)
+        for i, (image, result) in enumerate(zip(images, results, strict=True)):
+            found = ops.batch_norm(image, None, None, training=True, epsilon=self.epsilon, out=result)[1:]
+            means, variances = (each.reshape(self.count, -1).astype(np.float64) for each in found)
+            middle = means.mean(1, keepdims=True)
+            spread = (variances + (means - middle) ** 2).mean(1, keepdims=True)
+            mean[i], variance[i] = (np.repeat(each, means.shape[1]) for each in (middle, spread))
+            ops.batch_norm(image, gamma, beta, mean[i], variance[i], epsilon=self.epsilon, out=result)
+        self.saved = images, mean, variance
+        return y
+
+    def backward(self, dy: Array) -> Array | None:
+        """dx = gamma * dy / s - (A + B * normal) / s, s the deviation, A and B means of gamma * dy and of that times
+        normal over the group: the channels' sums, which are the gradients of beta and gamma, give both."""
+        if len(self.saved) == 4:
+            return super().backward(dy)
+        images, mean, variance = self.saved
+        one = np.ones(images.shape[-1], dy.dtype)
+        gamma = one if self.gamma is None else self.gamma.value
+        dx = np.empty_like(dy)
+        dgamma, dbeta = np.zeros((2, *one.shape))
+        grads, results = dy.reshape(images.shape), dx.reshape(images.shape)
+        for i, (image, grad, result) in enumerate(zip(images, grads, results, strict=True)):
+            how = {"epsilon": self.epsilon, "out": result}
+            _, by_gamma, by_beta = ops.batch_norm_grad(grad, image, None, mean[i], variance[i], **how)
+            dgamma += by_gamma
+            dbeta += by_beta
+            inverse = 1 / np.sqrt(variance[i] + dy.dtype.type(self.epsilon))
+            sums = (np.stack([by_gamma, by_beta]).astype(np.float64) * gamma).reshape(2, self.count, -1)
+            means = np.repeat(sums.mean(2) / len(image), sums.shape[2], 1)
+            scale, shift = (-means * inverse).astype(dy.dtype)
+            np.multiply(grad, gamma * inverse, out=result)
+            ops.batch_norm(image, scale, shift, mean[i], variance[i], residual=result, **how)
+        for weight, gradient in ((self.gamma, dgamma), (self.beta, dbeta)):
+            if weight is not None:
+                weight.gradient = gradient.astype(dy.dtype)
+        return dx
