@@ -88,14 +88,17 @@ double winograd_seconds(const Conv& s, const Plan& p, const Table& t, int cores)
   const Tiling& g = p.tiling;
   const double elements = real(g.frequencies * g.tiles), part = share(p.split.tasks, cores);
   const double part_in = g.fused ? part : 1;
-  const double ci = real(s.ci), co = real(ceil_divide(s.co, t.lanes) * t.lanes);
+  const double ci = real(s.ci), channels = real(g.channels), phases = real(s.sh * s.sw),
+               co = real(ceil_divide(s.co, t.lanes) * t.lanes);
   const double axes = s.kh == 1 || s.kw == 1 ? 1 : 2;
-  const double products = part * real(g.products) * (ci + kProductStart) * co * (s.co <= t.lanes ? c.narrow : 1);
+  const double products =
+      part * real(g.products) * (ci + kProductStart / phases) * co * (s.co <= t.lanes ? c.narrow : 1);
   const double transforms = kTransform[s.kh * s.kw == 7 ? 2 : std::max(g.tile_h, g.tile_w) / 2 - 1] * axes * elements *
-                            (part_in * ci + part * co);
-  const double weights = weight_seconds(g.taps ? s.ci * s.co * s.kh * s.kw : g.packed_floats, g.fused ? 1 : part);
+                            (part_in * channels + part * co);
+  const double weights =
+      weight_seconds(g.taps ? g.channels * s.co * g.taps_h * g.taps_w : g.packed_floats, g.fused ? 1 : part);
   double seconds = std::max(2 * products / c.flops, weights) + 2 * transforms / c.flops;
-  if (g.taps) seconds += kVector * part * real(g.rounds * g.blocks * g.frequencies) * ci * co / real(t.lanes);
+  if (g.taps) seconds += kVector * part * real(g.rounds * g.blocks * g.frequencies) * channels * co / real(t.lanes);
   if (g.fused) return seconds + (cores > 1 ? kShared : 0);
   if (cores > 1) seconds += (kShared + kRound) * real(g.rounds);
   return seconds;

@@ -349,6 +349,7 @@ const char* name_of(Algorithm algorithm) {
 const char* refusal(const Conv& s, Pass pass, Algorithm algorithm, const Table& t) {
   const Algorithm a = algorithm == Algorithm::winograd ? Algorithm::winograd_2x2 : algorithm;
   if (a >= Algorithm::winograd) {
+    if (pass != Pass::forward && (s.sh != 1 || s.sw != 1)) return "a gradient's strides must be 1";
     const Conv& turn = pass == Pass::grad_input ? turned(s).s : s;
     if (const char* why = winograd_refusal(turn, tile_of(a))) return why;
     if (pass == Pass::grad_weight && !winograd_gradient_fits(s, tile_of(a)))

@@ -19,6 +19,7 @@ constexpr Index kInPlaceTiles = 128;         // transforming weights twice costs
 constexpr Index kRoundTasks = 4, kFewTiles = 4;  // fewer tasks are cut further, unless their tiles are few too
 constexpr Index kManyBlocks = 64;  // from here on a task takes kTaskBlocks and prefetches the next one's x
 constexpr Index kTaskBlocks = 4;
+constexpr Index kPhaseChannels = 16;      // of which there are whole vectors
 constexpr Index kAlias = 512, kPad = 16;  // floats: steps of multiples of 2 KiB would share few cache sets
 
 constexpr Index kCacheBytes = 20 << 20;  // 2/3 of an L3: u that is larger is kept as taps
@@ -49,21 +50,25 @@ void cut_rounds(Tiling& g, Index parts, Index rounds, const Table& t) {
 
 // Whose u is kept, and where it is transformed.
 void cut_weights(Tiling& g, const Conv& s, bool packed, const Table& t) {
-  const Index size_w = g.tile_w + s.kw - 1, whole = g.panels * g.frequencies * (s.ci * t.panel + kPad);
+  const Index size_w = g.tile_w + g.taps_w - 1, whole = g.panels * g.frequencies * (g.channels * t.panel + kPad);
   const bool spills = whole * static_cast<Index>(sizeof(float)) >= kCacheBytes;
   g.taps_in_place = !packed && g.tiles <= kInPlaceTiles;
   g.taps = g.taps_in_place || spills;
-  const Index most = g.taps ? std::max(t.lanes, kWeightFloats / (2 * size_w * t.panel)) : std::max<Index>(1, s.ci);
-  g.task_channels = ceil_divide(even(s.ci, most), t.lanes) * t.lanes;
-  g.u_frequency = (g.taps ? g.task_channels : s.ci) * t.panel + kPad;
-  g.packed_floats = g.taps_in_place ? 0 : spills ? g.panels * s.ci * s.kh * s.kw * t.panel : whole;
+  const Index most =
+      g.taps ? std::max(t.lanes, kWeightFloats / (2 * size_w * t.panel)) : std::max<Index>(1, g.channels);
+  const Index together = g.taps ? s.ci : g.channels;  // a part that is transformed by itself is of one phase
+  g.task_channels = ceil_divide(even(together, most), t.lanes) * t.lanes;
+  while (g.channels > s.ci && together % g.task_channels > 0) g.task_channels -= t.lanes;
+  g.u_frequency = (g.taps ? g.task_channels : g.channels) * t.panel + kPad;
+  g.packed_floats = g.taps_in_place ? 0 : spills ? g.panels * g.channels * g.taps_h * g.taps_w * t.panel : whole;
 }
 
 // The points of a last tile of so many outputs, one bit each; see cpu/winograd.h.
 Index last_points(Index outputs, Index tile, Index points) {
   const Index all = (1 << points) - 1, infinity = 1 << (points - 1);
   if (outputs == tile) return all;
-  if (tile == 4 && outputs <= 2) return outputs == 2 ? 0b111 | infinity : 0b111;
+  const Index few = tile == 4 ? 2 : tile == 5 ? 3 : 0;
+  if (outputs <= few) return outputs == few ? 0b111 | infinity : 0b111;
   return all & ~infinity;
 }
 
@@ -78,16 +83,23 @@ void cut_last(Tiling& g, const Conv& s, Index points_h, Index points_w) {
   g.points_w = points_w;
   g.last_points_h = last_points(g.last_h, g.tile_h, points_h);
   g.last_points_w = last_points(g.last_w, g.tile_w, points_w);
-  g.products =
-      s.n * ((g.rows - 1) * points_h + count(g.last_points_h)) * ((g.cols - 1) * points_w + count(g.last_points_w));
+  const auto products = [](Index tiles, Index points, Index last, Index stride, bool is_short) {
+    const Index infinity = 1 << (points - 1), odd = is_short ? tiles - 1 + (last & infinity ? 1 : 0) : 0;
+    return stride * ((tiles - 1) * points + count(last)) - odd;
+  };
+  g.products = s.n * products(g.rows, points_h, g.last_points_h, s.sh, g.short_h) *
+               products(g.cols, points_w, g.last_points_w, s.sw, g.short_w);
 }
 
 // In `rounds` at least, each thread transforms all tiles of one; in 1 they may be fused.
 Tiling cut_tiles(const Conv& s, Index tile, bool packed, Index rounds, const Table& t) {
   Tiling g{};
-  g.tile_h = s.kh == 1 ? 1 : tile;
-  g.tile_w = s.kw == 1 ? 1 : tile;
-  const Index size_h = g.tile_h + s.kh - 1, size_w = g.tile_w + s.kw - 1;
+  g.tile_h = s.kh == 1 ? 1 : tile + s.sh - 1;  // F(3, 2) of a phase has as many points as F(2, 3)
+  g.tile_w = s.kw == 1 ? 1 : tile + s.sw - 1;
+  g.channels = s.ci * s.sh * s.sw;
+  g.taps_h = ceil_divide(s.kh, s.sh), g.taps_w = ceil_divide(s.kw, s.sw);
+  g.short_h = s.kh % s.sh != 0, g.short_w = s.kw % s.sw != 0;
+  const Index size_h = g.tile_h + g.taps_h - 1, size_w = g.tile_w + g.taps_w - 1;
   g.frequencies = size_h * size_w;
   g.rows = ceil_divide(s.oh, g.tile_h);
   g.cols = ceil_divide(s.ow, g.tile_w);
@@ -100,7 +112,7 @@ Tiling cut_tiles(const Conv& s, Index tile, bool packed, Index rounds, const Tab
   g.task_blocks = g.blocks >= kManyBlocks ? kTaskBlocks : 1;
   cut_weights(g, s, packed, t);
   g.v_tile = g.task_channels % kAlias == 0 ? g.task_channels + kPad : g.task_channels;
-  const Index parts = ceil_divide(s.ci, g.task_channels);
+  const Index parts = ceil_divide(g.channels, g.task_channels);
   g.fused = rounds == 1 && !g.taps && g.blocks >= kFusedBlocks &&
             g.frequencies * t.tile_pixels * (g.v_tile + t.panel) <= kBlockFloats;
   if (!g.fused) cut_rounds(g, parts, rounds, t);
@@ -112,12 +124,19 @@ Tiling cut_tiles(const Conv& s, Index tile, bool packed, Index rounds, const Tab
   g.v_part = g.frequencies * g.v_frequency;
   g.v_floats = parts * g.v_part;
   const Index run_w = std::min(g.fused ? block_tiles : round_tiles, g.cols) * g.tile_w;
-  const Index strip_in = size_h * (run_w + s.kw - 1) * t.lanes + s.ci;  // s.ci: zeros for pixels outside x
+  const Index strip_in = size_h * s.sh * (run_w + g.taps_w - 1) * s.sw * t.lanes + s.ci;  // s.ci: zeros outside x
   const Index strip_out = 2 * g.tile_h * run_w * t.lanes;
-  const Index weights = 2 * size_w * g.u_frequency + g.task_channels * s.kh * s.kw * t.panel;  // u, and gathered taps
+  const Index weights = 2 * size_w * g.u_frequency + g.task_channels * g.taps_h * g.taps_w * t.panel;  // u, taps
   g.scratch_floats = (g.fused ? g.v_floats : 0) + g.frequencies * g.m_frequency +
                      std::max({strip_in, strip_out, g.taps ? weights : 0}) + kPad;
   return g;
+}
+
+const char* strided_refusal(const Conv& s, Index tile) {
+  if (s.sh != 2 || s.sw != 2 || s.kh != 3 || s.kw != 3) return "strides must be 1, or both 2 for a 3x3 kernel";
+  if (tile == 6) return "strides of 2 have tiles of 3x3 (winograd-2x2) and 5x5 (winograd-4x4) alone";
+  if (s.dil_h != 1 || s.dil_w != 1) return "dilation must be 1";
+  return s.ci % kPhaseChannels == 0 ? nullptr : "strides of 2 need input channels in multiples of 16";
 }
 
 }  // namespace
@@ -134,7 +153,7 @@ Turned turned(const Conv& s) {
 const char* winograd_refusal(const Conv& s, Index tile) {
   if (s.id != 1 || s.od != 1 || s.kd != 1) return "it has one or two spatial dimensions";
   if (s.groups != 1) return "groups must be 1";
-  if (s.sh != 1 || s.sw != 1) return "strides must be 1";
+  if (s.sh != 1 || s.sw != 1) return strided_refusal(s, tile);
   if ((s.dil_h != 1 && s.kh > 1) || (s.dil_w != 1 && s.kw > 1)) return "dilation must be 1";
   const Index taps = std::max(s.kh, s.kw);
   if ((s.kh != taps && s.kh != 1) || (s.kw != taps && s.kw != 1) || (taps != 3 && taps != 5 && taps != 7))
@@ -147,6 +166,7 @@ const char* winograd_refusal(const Conv& s, Index tile) {
 bool winograd_is_accurate(const Conv& s, Index tile) {
   // Measured, 4x4: 2.4 to 3.3 times with 7 channels, 4.0 with 4, 5.0 with 1. 6 on one axis: 2.9 with 64, 4.1 with 16
   // where multiply-adds round twice.
+  if (s.sh == 2) return tile == 2;  // else 4.1 to 4.7 times, with 16 to 128 channels
   if (tile == 6) return on_one_axis(s) && s.ci >= 32;
   if (std::max(s.kh, s.kw) == 7) return s.ci >= 8;
   return tile == 2 || s.ci >= 6;

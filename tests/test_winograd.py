@@ -37,10 +37,17 @@ OWN = [
     Case("padded beyond a tile", (1, 5, 6, 3), (3, 3), 4, padding=((7, 8), (9, 10))),
     Case("padding on one side", (1, 7, 9, 5), (3, 3), 6, padding=((2, 0), (0, 3))),
     Case("cropped", (2, 11, 12, 4), (3, 3), 7, padding=((0, -2), (1, -3))),
+    Case("stride 2", (2, 21, 30, 16), (3, 3), 35, strides=2, padding=1),
+    Case("stride 2, all last tiles", (1, 13, 7, 32), (3, 3), 6, strides=2),
+    Case("stride 2, padded as TensorFlow does", (1, 28, 22, 48), (3, 3), 64, strides=2, padding="same"),
+    Case("stride 2, one output", (1, 3, 2, 16), (3, 3), 5, strides=2, padding=((0, 0), (2, 0))),
+    Case("stride 2, blocks enough to prefetch", (3, 107, 163, 16), (3, 3), 9, strides=2, padding=1),
+    Case("stride 2, padded beyond a tile", (1, 5, 6, 16), (3, 3), 4, strides=2, padding=((15, 14), (17, 3))),
 ]
 LARGE = [
     Case("weights that are kept as taps", (1, 2, 5, 384), (3, 3), 392, padding=1),
     Case("several rounds of tiles", (1, 33, 34, 520), (3, 3), 4, padding=1),
+    Case("stride 2, weights that are kept as taps", (1, 11, 9, 192), (3, 3), 260, strides=2, padding=1),
 ]
 FIT = [case for case in CASES if case.groups == 1 and set(case.k) <= {1, 3, 5}]
 
@@ -151,7 +158,7 @@ def test_grad_weight(case, native, rng):
         assert_within(out.array, want, mass, winograd_gradient_terms(case, tile), label=algorithm)
 
 
-SOME = ("more tiles than a block", "several panels of output channels", "5x5", "3x1", "1-D, long")
+SOME = ("more tiles than a block", "several panels of output channels", "5x5", "3x1", "1-D, long", "stride 2")
 some_cases = pytest.mark.parametrize(
     "case", [case for case in TESTED if case.name in SOME or case in LARGE], ids=str
 )  # fmt: skip
@@ -235,19 +242,19 @@ def left_to_right(columns, w):
 
 @pytest.mark.parametrize("native", NATIVE, ids=str)
 @pytest.mark.parametrize("ci", [16, 64])
-@pytest.mark.parametrize("k", [(3, 3), (5, 5), (1, 3), (5, 1), (1, 7)], ids=str)
-def test_rms_error_that_default_admits(native, k, ci, rng):
+@pytest.mark.parametrize("k, strides", [((3, 3), 1), ((5, 5), 1), ((1, 3), 1), ((5, 1), 1), ((1, 7), 1), ((3, 3), 2)])
+def test_rms_error_that_default_admits(native, k, strides, ci, rng):
     """At most 4 times that of a left-to-right sum (gate 20), on data after a ReLU, where it is largest."""
-    x = np.maximum(rng.standard_normal((1, 24, 24, ci), np.float32), 0)
+    x = np.maximum(rng.standard_normal((1, 24 * strides, 24 * strides, ci), np.float32), 0)
     w = rng.standard_normal((*k, ci, 32), np.float32)
-    windows = np.lib.stride_tricks.sliding_window_view(x[0], k, (0, 1))
+    windows = np.lib.stride_tricks.sliding_window_view(x[0], k, (0, 1))[::strides, ::strides]
     columns = windows.transpose(0, 1, 3, 4, 2).reshape(-1, k[0] * k[1] * ci)
     want = columns.astype(np.float64) @ w.reshape(-1, 32).astype(np.float64)
     allowed = 4 * np.sqrt(np.mean((left_to_right(columns, w) - want) ** 2))
-    for algorithm in possible(Case("", x.shape, k, 32)):
+    for algorithm in possible(Case("", x.shape, k, 32, strides=strides)):
         with native.use():
-            y = tapwise.conv(x, w, algorithm=algorithm).reshape(want.shape)
-        if algorithm != "winograd-6x6" or (1 in k and ci >= 32):
+            y = tapwise.conv(x, w, strides=strides, algorithm=algorithm).reshape(want.shape)
+        if algorithm != ("winograd-4x4" if strides == 2 else "winograd-6x6") or (1 in k and ci >= 32):
             assert np.sqrt(np.mean((y - want) ** 2)) <= allowed, algorithm
 
 
@@ -295,7 +302,10 @@ def test_accuracy_decides_what_auto_may_choose(native):
 @pytest.mark.parametrize(
     ("x_shape", "w_shape", "options", "why"),
     [
-        ((1, 8, 8, 4), (3, 3, 4, 4), {"strides": 2}, "strides must be 1"),
+        ((1, 8, 8, 4), (3, 3, 4, 4), {"strides": (1, 2)}, "strides must be 1, or both 2"),
+        ((1, 8, 8, 4), (3, 3, 4, 4), {"strides": 2, "algorithm": "winograd-4x4"}, "in multiples of 16"),
+        ((1, 8, 8, 16), (3, 3, 16, 4), {"strides": 2, "algorithm": "winograd-6x6"}, "3x3 .*and 5x5"),
+        ((1, 8, 8, 16), (3, 3, 16, 4), {"strides": 2, "direction": "grad_input"}, "a gradient's strides must be 1"),
         ((1, 8, 8, 4), (3, 3, 4, 4), {"dilation": (1, 2)}, "dilation must be 1"),
         ((1, 8, 8, 4), (3, 3, 2, 4), {}, "groups must be 1"),
         ((1, 8, 8, 4), (1, 1, 4, 4), {}, "3, 5 or 7 taps"),

@@ -33,12 +33,13 @@ def matrices(outputs, taps, pairs=None):
 
 def lines(outputs, tile, taps):
     """(first output, number of tiles, A', G, B') of the whole tiles, and of the last one where it has fewer outputs:
-    without infinity, and with up to two of four from F(2, 3) at the smaller points."""
+    without infinity; up to two of four by F(2, 3) at the smaller points, up to three of five by F(3, 2)."""
     tile = 1 if taps == 1 else tile
+    fewer = {(4, 3): 2, (5, 2): 3}.get((tile, taps), 0)
     whole, rest = divmod(outputs, tile)
     result = [(0, whole, *matrices(tile, taps))] if whole else []
     if rest:
-        a, g, b = matrices(2, 3, POINTS[6][:1]) if (tile, taps) == (4, 3) and rest <= 2 else matrices(tile, taps)
+        a, g, b = matrices(fewer, taps, POINTS[6][:1]) if rest <= fewer else matrices(tile, taps)
         if rest < len(a):
             a, g, b = a[:rest, :-1], g[:-1], b[:-1]
         result.append((whole * tile, 1, a, g, b))
@@ -64,10 +65,24 @@ def in_two_dimensions(case, x, w):
     return x, w, before
 
 
+def phases(x, w, before, outputs):
+    """x, padded, and w of a stride of 2 by even and odd rows and columns, which become channels of a stride of 1."""
+    x, w = np.moveaxis(x, 0, -1), np.moveaxis(w, (2, 3), (3, 2))  # two axes of space first
+    for axis, (pad, out) in enumerate(zip(before, outputs, strict=True)):
+        x = pad_or_crop(x, axis, pad, 2 * out + 2)
+        w = pad_or_crop(w, axis, 0, -(-w.shape[axis] // 2) * 2)
+    x, w = (
+        np.concatenate([a[i::2, j::2] for i in (0, 1) for j in (0, 1)], channels) for a, channels in ((x, 2), (w, 3))
+    )
+    return np.moveaxis(x, -1, 0), np.moveaxis(w, 3, 2)
+
+
 def winograd(case, x, w, tile, *, mass=False):
     """conv(x, w) of a case by F(tile, taps) on each axis that has taps; with mass, the mass."""
     x, w, before = in_two_dimensions(case, x.astype(np.float64), w.astype(np.float64))
     outputs = case.outputs if len(case.k) == 2 else (1, *case.outputs)
+    if case.strides == 2:
+        (x, w), before, tile = phases(x, w, before, outputs), (0, 0), tile + 1
     y = np.empty((len(x), *outputs, w.shape[-1]))
     down, across = (lines(out, tile, taps) for out, taps in zip(outputs, w.shape[:2], strict=True))
     for h, rows, ah, gh, bh in down:
@@ -130,4 +145,4 @@ def winograd_gradient_terms(case, tile):
 def winograd_terms(case, tile):
     """Roundings on the way from x and w to an output: the sum over channels, the transforms of x, w and y."""
     points = sum(1 if taps == 1 else tile + taps - 1 for taps in case.k)
-    return case.ci + 2 * points + 3 + sum(case.k)
+    return case.ci * (4 if case.strides == 2 else 1) + 2 * points + 3 + sum(case.k)

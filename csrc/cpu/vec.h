@@ -48,10 +48,14 @@ TAPWISE_INLINE void store(float* p, Vec v) {
 TAPWISE_INLINE Vec splat(float s) {
   return s - Vec{};
 }  // `Vec{} + s` costs an addition
-// Where a branch parts the product from the sum, gcc for Arm keeps two roundings, and tiles would differ in their bits.
+// Of a * b + c gcc may keep two roundings where a branch parts them, or join c's product instead: bits would differ.
 TAPWISE_INLINE Vec fma(Vec a, Vec b, Vec c) {
 #if defined(__aarch64__)
   return vfmaq_f32(c, a, b);
+#elif defined(__AVX512F__)
+  return _mm512_fmadd_ps(a, b, c);
+#elif defined(__FMA__)
+  return _mm256_fmadd_ps(a, b, c);
 #else
   return a * b + c;
 #endif

@@ -10,7 +10,8 @@
 // block's v and m stay in L2 and u streams past; few tiles of many channels are transformed first, then shared out by
 // panels of output channels. Both give the same bits: a product is summed over ci in one order, whatever the block.
 // channels_first is transposed in strips of one vector of channels, never as a whole.
-// Stride 1, dilation 1, one group, two spatial dimensions; winograd_plan.cpp guarantees it.
+// Stride 1, or 2 for 3x3 by phases (direct 9, F(3x3) 5.44, F(5x5) 4.84), dilation 1, one group, two spatial dimensions;
+// winograd_plan.cpp guarantees it.
 //
 // Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
 #include "winograd.h"
@@ -63,10 +64,12 @@ struct BorderPixels {
 
   BorderPixels(const Conv& s, Index image, Index h, Index w, const float* x, const float* zeros) {
     const float* row = x + ((image * s.ih + h) * s.iw + w) * s.ci;
-    for (Index i = 0; i < H::kSize; ++i, row += s.iw * s.ci) {
-      const bool inside = h + i >= 0 && h + i < s.ih;
-      const Index first = inside ? -w : Index{W::kSize}, end = s.iw - w;
-      TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) data[i][j] = j >= first && j < end ? row + j * s.ci : zeros;
+    for (Index i = 0; i < H::kSize; ++i, h += s.sh, row += s.sh * s.iw * s.ci) {
+      const Index first = h >= 0 && h < s.ih ? -w : W::kSize * s.sw, end = s.iw - w;
+      TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) {
+        const Index col = j * s.sw;
+        data[i][j] = col >= first && col < end ? row + col * s.ci : zeros;
+      }
     }
   }
   TAPWISE_INLINE const float* column(int) const { return nullptr; }
@@ -119,35 +122,52 @@ TAPWISE_INLINE Index v_at(const Tiling& g, Index c) {
 
 // Transforms a run of tiles; v is its first tile's.
 template <class H, class W>
-void input_run(const Conv& s, const Tiling& g, const TileRun& run, const float* x, float* v, float* strip) {
-  const Index h = run.row * g.tile_h - s.pt, w = run.col * g.tile_w - s.pl;
+void input_planes(const Conv& s, const Tiling& g, const TileRun& run, const float* x, float* v, float* strip) {
+  const Index h = run.row * g.tile_h * s.sh - s.pt, w = run.col * g.tile_w * s.sw - s.pl;
+  const Index cols = ((run.count - 1) * W::kOutputs + W::kSize) * s.sw;
   const Steps frequencies(g.v_frequency);
-  if (s.layout == Layout::channels_first) {
-    const Index cols = (run.count - 1) * W::kOutputs + W::kSize;
-    for_each_vector(0, s.ci, [&](Index c, Index channels) {
-      Pixels from = gather(s, run.image, h, w, H::kSize, cols, c, channels, x, strip);
-      for (Index t = 0; t < run.count; ++t, from.data += W::kOutputs * kLanes)
-        input_tile<H, W>(from, v + t * g.v_tile + v_at(g, c), g.v_frequency, frequencies);
-    });
-    return;
-  }
-  const bool inside_h = h >= 0 && h + H::kSize <= s.ih;
+  for_each_vector(0, s.ci, [&](Index c, Index channels) {
+    gather(s, run.image, h, w, H::kSize * s.sh, cols, c, channels, x, strip);
+    for (Index phase = 0; phase < s.sh * s.sw; ++phase) {
+      const Index first = (phase / s.sw * cols + phase % s.sw) * kLanes;
+      Pixels from{strip + first, Steps(s.sh * cols * kLanes), Steps(s.sw * kLanes)};
+      float* to = v + v_at(g, phase * s.ci + c);
+      for (Index t = 0; t < run.count; ++t, from.data += W::kOutputs * s.sw * kLanes, to += g.v_tile)
+        input_tile<H, W>(from, to, g.v_frequency, frequencies);
+    }
+  });
+}
+
+// Whole vectors of channels of a phase of one tile, whose pixels begin at (h, w); v is those channels' first part.
+template <class H, class W>
+TAPWISE_INLINE void input_phase(const Conv& s, const Tiling& g, Index image, Index h, Index w, Index first,
+                                const float* x, float* v, const float* zeros) {
+  const Steps frequencies(g.v_frequency);
   const Index whole = s.ci / kLanes * kLanes;
+  if (h >= 0 && h + (H::kSize - 1) * s.sh < s.ih && w >= 0 && w + (W::kSize - 1) * s.sw < s.iw) {
+    Pixels from{x + ((image * s.ih + h) * s.iw + w) * s.ci, Steps(s.sh * s.iw * s.ci), Steps(s.sw * s.ci)};
+    for (Index c = 0; c < whole; c += kLanes, from.data += kLanes)
+      input_tile<H, W>(from, v + v_at(g, first + c), g.v_frequency, frequencies);
+  } else {
+    BorderPixels<H, W> from(s, image, h, w, x, zeros);
+    for (; from.c < whole; from.c += kLanes)
+      input_tile<H, W>(from, v + v_at(g, first + from.c), g.v_frequency, frequencies);
+  }
+}
+
+template <class H, class W>
+void input_run(const Conv& s, const Tiling& g, const TileRun& run, const float* x, float* v, float* strip) {
+  if (s.layout == Layout::channels_first) return input_planes<H, W>(s, g, run, x, v, strip);
+  const Index h = run.row * g.tile_h * s.sh - s.pt, whole = s.ci / kLanes * kLanes;
   clear(strip, whole);
   for (Index t = 0; t < run.count; ++t, v += g.v_tile) {
-    const Index w_t = w + t * W::kOutputs;
-    if (inside_h && w_t >= 0 && w_t + W::kSize <= s.iw) {
-      Pixels from{x + ((run.image * s.ih + h) * s.iw + w_t) * s.ci, Steps(s.iw * s.ci), Steps(s.ci)};
-      for (Index c = 0; c < whole; c += kLanes, from.data += kLanes)
-        input_tile<H, W>(from, v + v_at(g, c), g.v_frequency, frequencies);
-    } else {
-      BorderPixels<H, W> from(s, run.image, h, w_t, x, strip);
-      for (; from.c < whole; from.c += kLanes) input_tile<H, W>(from, v + v_at(g, from.c), g.v_frequency, frequencies);
-    }
-    if (whole == s.ci) continue;
+    const Index w = (run.col * g.tile_w + t * W::kOutputs) * s.sw - s.pl;
+    for (Index phase = 0; phase < s.sh * s.sw; ++phase)
+      input_phase<H, W>(s, g, run.image, h + phase / s.sw, w + phase % s.sw, phase * s.ci, x, v, strip);
+    if (whole == s.ci) continue;  // else there is one phase
     float* const last = strip + whole;
-    input_tile<H, W>(gather(s, run.image, h, w_t, H::kSize, W::kSize, whole, s.ci - whole, x, last), v + v_at(g, whole),
-                     g.v_frequency, frequencies);
+    input_tile<H, W>(gather(s, run.image, h, w, H::kSize, W::kSize, whole, s.ci - whole, x, last), v + v_at(g, whole),
+                     g.v_frequency, Steps(g.v_frequency));
   }
 }
 
@@ -245,9 +265,9 @@ void output_run(const Conv& s, const Tiling& g, const Epilogue& e, const TileRun
 TAPWISE_INLINE void prefetch_input(const Conv& s, const Tiling& g, Share tiles, Index parts, Index part,
                                    const float* x) {
   for_each_tile_run(g, tiles.first, tiles.last, [&](const TileRun& run, Index) {
-    const Index h = run.row * g.tile_h - s.pt, w = run.col * g.tile_w - s.pl;
-    const Index h0 = most<Index>(0, h), h1 = least(s.ih, h + g.tile_h + s.kh - 1);
-    const Index w0 = most<Index>(0, w), w1 = least(s.iw, w + run.count * g.tile_w);
+    const Index h = run.row * g.tile_h * s.sh - s.pt, w = run.col * g.tile_w * s.sw - s.pl;
+    const Index h0 = most<Index>(0, h), h1 = least(s.ih, h + (g.tile_h - 1) * s.sh + s.kh);
+    const Index w0 = most<Index>(0, w), w1 = least(s.iw, w + run.count * g.tile_w * s.sw);
     const Share floats = share(w1 - w0 > 0 ? (w1 - w0) * s.ci : 0, parts, part);
     for (Index i = h0; i < h1; ++i) {
       const float* row = x + ((run.image * s.ih + i) * s.iw + w0) * s.ci;
@@ -272,16 +292,22 @@ TAPWISE_INLINE void prefetch_output(const Conv& s, const Tiling& g, Share tiles,
   });
 }
 
+// Whether a frequency's row and column of points are those of infinity, where short phases have products of 0.
+struct Infinity {
+  bool h, w;
+  TAPWISE_INLINE Infinity(const Tiling& g, Index f)
+      : h(g.short_h && f >= g.frequencies - g.points_w), w(g.short_w && f % g.points_w == g.points_w - 1) {}
+};
+
 // Products of one frequency of `tiles`, whose v and m begin with those of tile tiles.first.
-TAPWISE_INLINE void multiply_point(const Tiling& g, Share tiles, Index f, Index channels, Index width, const float* v,
-                                   const float* u, float* m, bool continues) {
+TAPWISE_INLINE void multiply_point(const Tiling& g, Share tiles, Index f, const Segment* segments, Index count,
+                                   Index width, const float* v, const float* u, float* m, bool continues) {
   const Share part = Parts(g).with_point(g, tiles, f / g.points_w, f % g.points_w);
   if (part.first >= part.last) return;
-  const Segment segment = {0, 0, channels};
   const Index from = part.first - tiles.first;
   Store to = {m + f * g.m_frequency + from * kPanel, kPanel, width, nullptr, nullptr, Activation::none, 0};
   to.continues = continues;
-  gemm_run({v + f * g.v_frequency + from * g.v_tile, g.v_tile, &segment, 1, part.last - part.first}, u, to);
+  gemm_run({v + f * g.v_frequency + from * g.v_tile, g.v_tile, segments, count, part.last - part.first}, u, to);
 }
 
 // m = v u for panel p of `tiles`, a product a frequency; between(step, steps) is called after each.
@@ -291,20 +317,23 @@ TAPWISE_INLINE void multiply(const Conv& s, const Tiling& g, Index p, Share tile
   const Index width = s.co - p * kPanel > kLanes ? kPanel : kLanes;  // whole vectors, of zeros past co
   packed += p * g.frequencies * g.u_frequency;
   for (Index f = 0; f < g.frequencies; ++f, packed += g.u_frequency) {
-    multiply_point(g, tiles, f, s.ci, width, v, packed, m, false);
+    const Infinity infinity(g, f);
+    const Index channels = infinity.h ? s.sw * s.ci : g.channels, odd = s.sw * s.ci;
+    const Segment all = {0, 0, channels}, even[2] = {{0, 0, s.ci}, {odd, odd, s.ci}};
+    multiply_point(g, tiles, f, infinity.w ? even : &all, infinity.w ? channels / odd : 1, width, v, packed, m, false);
     between(f, g.frequencies);
   }
 }
 
 // Asks for part `part` of `parts` of `channels` gathered taps.
-TAPWISE_INLINE void prefetch_taps(const Conv& s, const float* taps, Index channels, Index parts, Index part) {
-  const Share floats = share(channels * s.kh * s.kw * kPanel, parts, part);
+TAPWISE_INLINE void prefetch_taps(const Tiling& g, const float* taps, Index channels, Index parts, Index part) {
+  const Share floats = share(channels * g.taps_h * g.taps_w * kPanel, parts, part);
   for (Index k = floats.first; k < floats.last; k += 16) __builtin_prefetch(taps + k, 0, 2);
 }
 
-// The same for a part of the channels, from taps, two rows of u at a time; continues: added to the parts before.
+// The same for a part of the channels from c on, from taps, two rows of u at a time; added to the parts before.
 template <class H, class W, int kTwo = 0, class Between>
-TAPWISE_INLINE void multiply_taps(const Conv& s, const Tiling& g, const Taps& taps, bool continues, Index channels,
+TAPWISE_INLINE void multiply_taps(const Conv& s, const Tiling& g, const Taps& taps, Index c, Index channels,
                                   Index outputs, Share tiles, const float* v, float* m, float* u,
                                   const Between& between) {
   constexpr const int (&rows)[2] = kInputRows<H, kTwo>;
@@ -312,30 +341,33 @@ TAPWISE_INLINE void multiply_taps(const Conv& s, const Tiling& g, const Taps& ta
   transform_weights<H, W, kTwo>(taps, channels, outputs, u, u + W::kSize * g.u_frequency, g.u_frequency);
   for (int k = 0; k < kRows * W::kSize; ++k) {
     const Index f = rows[k / W::kSize] * W::kSize + k % W::kSize;
-    multiply_point(g, tiles, f, channels, outputs > kLanes ? kPanel : kLanes, v, u + k * g.u_frequency, m, continues);
+    const Infinity infinity(g, f);
+    const Segment segment = {0, 0, channels};
+    if (!(infinity.h && c >= s.sw * s.ci) && !(infinity.w && c / s.ci % s.sw > 0))
+      multiply_point(g, tiles, f, &segment, 1, outputs > kLanes ? kPanel : kLanes, v, u + k * g.u_frequency, m, c > 0);
     between(kTwo * 2 * W::kSize + k);
   }
   if constexpr (kTwo + 1 < kInputTwos<H>)
-    multiply_taps<H, W, kTwo + 1>(s, g, taps, continues, channels, outputs, tiles, v, m, u, between);
+    multiply_taps<H, W, kTwo + 1>(s, g, taps, c, channels, outputs, tiles, v, m, u, between);
 }
 
 // m = v u for panel p from taps, a part of the channels after the other.
 template <class H, class W, class Between>
 void multiply_panel(const Conv& s, const Tiling& g, Index p, Share tiles, const float* v, const float* w, float* m,
                     float* u, const Between& between) {
-  const Index outputs = least<Index>(kPanel, s.co - p * kPanel), parts = (s.ci + g.task_channels - 1) / g.task_channels;
+  const Index outputs = least<Index>(kPanel, s.co - p * kPanel);
+  const Index parts = (g.channels + g.task_channels - 1) / g.task_channels;
   float* const strip = u + 2 * W::kSize * g.u_frequency;
   const float* packed = w + p * (g.packed_floats / g.panels);
-  Taps taps = taps_of(s, w, p);
   for (Index part = 0; part < parts; ++part, v += g.v_part) {
-    const Index channels = least(g.task_channels, s.ci - part * g.task_channels);
-    if (g.taps_in_place) gather_taps(s, taps, channels, outputs, strip);  // they lie far apart, in few cache sets
-    taps.w += channels * taps.ci;
+    const Index c = part * g.task_channels, channels = least(g.task_channels, g.channels - c);
+    // In place they lie far apart, in few cache sets.
+    if (g.taps_in_place) gather_taps(g, taps_of(s, w, p, c), channels, outputs, strip);
     const float* const own = g.taps_in_place ? strip : packed;
-    packed += channels * s.kh * s.kw * kPanel;
+    packed += channels * g.taps_h * g.taps_w * kPanel;
     const Index next = part + 1 < parts || p + 1 < g.panels ? channels : 0;
-    multiply_taps<H, W>(s, g, gathered_taps(s, own), part > 0, channels, outputs, tiles, v, m, u, [&](Index f) {
-      if (!g.taps_in_place) prefetch_taps(s, packed, next, g.frequencies, f);
+    multiply_taps<H, W>(s, g, gathered_taps(g, own), c, channels, outputs, tiles, v, m, u, [&](Index f) {
+      if (!g.taps_in_place) prefetch_taps(g, packed, next, g.frequencies, f);
       between(part * g.frequencies + f, parts * g.frequencies);
     });
   }
@@ -368,7 +400,7 @@ void output_panels(const Conv& s, const Tiling& g, const Epilogue& e, Index p0, 
 
 void conv_winograd_forward(const Conv& s, const Tiling& g, const Epilogue& e, const float* x, const float* packed,
                            float* y, float* scratch, Index begin, Index end) {
-  with_lines(s, g, [&]<class H, class W>() {
+  with_phased_lines(s, g, [&]<class H, class W>() {
     float *v = scratch, *rest = scratch + g.frequencies * g.v_frequency;
     for (Index block = begin; block < end; ++block) {
       const Share tiles = share(g.tiles, g.blocks, block);
@@ -383,7 +415,7 @@ void conv_winograd_forward(const Conv& s, const Tiling& g, const Epilogue& e, co
 
 void conv_winograd_input(const Conv& s, const Tiling& g, Index round, const float* x, float* v, float* scratch,
                          Index begin, Index end) {
-  with_lines(s, g, [&]<class H, class W>() {
+  with_phased_lines(s, g, [&]<class H, class W>() {
     const Index first = share(g.tiles, g.rounds, round).first;
     input_tiles<H, W>(s, g, {first + begin, first + end}, x, v + begin * g.v_tile, scratch);
   });
@@ -391,7 +423,7 @@ void conv_winograd_input(const Conv& s, const Tiling& g, Index round, const floa
 
 void conv_winograd_output(const Conv& s, const Tiling& g, const Epilogue& e, Index round, const float* v,
                           const float* packed, float* y, float* scratch, Index begin, Index end) {
-  with_lines(s, g, [&]<class H, class W>() {
+  with_phased_lines(s, g, [&]<class H, class W>() {
     const Share all = share(g.tiles, g.rounds, round);
     for (Index task = begin; task < end; ++task) {
       const Share tiles = share(all.last - all.first, g.blocks, task % g.blocks);

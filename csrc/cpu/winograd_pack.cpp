@@ -22,18 +22,19 @@ void transform_rows(const Tiling& g, const Taps& taps, Index channels, Index out
 
 }  // namespace
 
-void gather_taps(const Conv& s, const Taps& from, Index channels, Index outputs, float* to) {
-  const Index taps = s.kh * s.kw;
-  if (outputs < kPanel) clear(to, channels * taps * kPanel);
-  if (from.tap == 1 && from.h == s.kw && from.ci == taps) {  // (co, ci, kh, kw): one matrix
+void gather_taps(const Tiling& g, const Taps& from, Index channels, Index outputs, float* to) {
+  const Index taps = g.taps_h * g.taps_w;
+  if (outputs < kPanel || from.rows * from.cols < taps) clear(to, channels * taps * kPanel);
+  if (from.tap == 1 && from.h == g.taps_w && from.ci == taps) {  // (co, ci, kh, kw): one matrix
     transpose(from.w, from.co, outputs, channels * taps, [&](Index i) { return to + i * kPanel; });
-  } else if (from.tap == -1 && from.h == -s.kw) {  // the same turned round
+  } else if (from.tap == -1 && from.h == -g.taps_w) {  // the same turned round
     for (Index c = 0; c < channels; ++c)
       transpose(from.w + c * from.ci - taps + 1, from.co, outputs, taps,
                 [&](Index i) { return to + (c * taps + taps - 1 - i) * kPanel; });
   } else {
     for (Index t = 0; t < taps; ++t) {
-      const float* w = from.w + t / s.kw * from.h + t % s.kw * from.tap;
+      if (t / g.taps_w >= from.rows || t % g.taps_w >= from.cols) continue;
+      const float* w = from.w + t / g.taps_w * from.h + t % g.taps_w * from.tap;
       if (from.ci == 1) {
         transpose(w, from.co, outputs, channels, [&](Index c) { return to + (c * taps + t) * kPanel; });
         continue;
@@ -50,23 +51,24 @@ void gather_taps(const Conv& s, const Taps& from, Index channels, Index outputs,
 }
 
 void conv_winograd_pack(const Conv& s, const Tiling& g, const float* w, float* packed, Index begin, Index end) {
-  with_lines(s, g, [&]<class H, class W>() {
+  with_phased_lines(s, g, [&]<class H, class W>() {
     for (Index p = begin; p < end; ++p) {
-      Taps taps = taps_of(s, w, p);
       const Index outputs = least<Index>(kPanel, s.co - p * kPanel);
       float* const panel = packed + p * (g.packed_floats / g.panels);
       if (g.taps) {
-        gather_taps(s, taps, s.ci, outputs, panel);
+        for (Index c = 0; c < g.channels; c += s.ci)
+          gather_taps(g, taps_of(s, w, p, c), s.ci, outputs, panel + c * g.taps_h * g.taps_w * kPanel);
         continue;
       }
       float strip[kChannels * H::kFilter * W::kFilter * kPanel];
-      for (Index c = 0; c < s.ci; c += kChannels, taps.w += kChannels * taps.ci) {
-        const Index channels = least<Index>(kChannels, s.ci - c);
+      for (Index c = 0; c < g.channels; c += kChannels) {
+        const Taps taps = taps_of(s, w, p, c);
+        const Index channels = least<Index>(kChannels, g.channels - c);
         if (taps.co == 1) {
           transform_rows<H, W>(g, taps, channels, outputs, panel + c * kPanel);
         } else {
-          gather_taps(s, taps, channels, outputs, strip);
-          transform_rows<H, W>(g, gathered_taps(s, strip), channels, outputs, panel + c * kPanel);
+          gather_taps(g, taps, channels, outputs, strip);
+          transform_rows<H, W>(g, gathered_taps(g, strip), channels, outputs, panel + c * kPanel);
         }
       }
     }

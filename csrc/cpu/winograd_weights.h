@@ -8,22 +8,27 @@
 
 namespace tapwise::ISA {
 
-// Where the taps of a panel's outputs lie: floats from one row of taps, tap, input and output channel to the next.
+// Where a phase's taps of a panel's outputs lie: floats from one row of taps, tap, input and output channel to the
+// next, and how many rows and columns of them there are; the phase's others are 0.
 struct Taps {
   const float* w;
   Index h, tap, ci, co;
+  Index rows, cols;
 };
 
 // [channel][tap][kPanel], zeros past `outputs`: taps that a panel's packed weights hold.
-void gather_taps(const Conv& s, const Taps& from, Index channels, Index outputs, float* to);
+void gather_taps(const Tiling& g, const Taps& from, Index channels, Index outputs, float* to);
 
 namespace {
 
-TAPWISE_INLINE Taps taps_of(const Conv& s, const float* w, Index panel) {
-  return {w + panel * kPanel * s.w_co, s.w_h, s.w_w, s.w_ci, s.w_co};
+// Those of channel c of v and on.
+TAPWISE_INLINE Taps taps_of(const Conv& s, const float* w, Index panel, Index c) {
+  const Index phase = c / most<Index>(1, s.ci), h = phase / s.sw, col = phase % s.sw;
+  w += panel * kPanel * s.w_co + h * s.w_h + col * s.w_w + (c - phase * s.ci) * s.w_ci;
+  return {w, s.sh * s.w_h, s.sw * s.w_w, s.w_ci, s.w_co, (s.kh - h + s.sh - 1) / s.sh, (s.kw - col + s.sw - 1) / s.sw};
 }
-TAPWISE_INLINE Taps gathered_taps(const Conv& s, const float* w) {
-  return {w, s.kw * kPanel, kPanel, s.kh * s.kw * kPanel, 1};
+TAPWISE_INLINE Taps gathered_taps(const Tiling& g, const float* w) {
+  return {w, g.taps_w * kPanel, kPanel, g.taps_h * g.taps_w * kPanel, 1, g.taps_h, g.taps_w};
 }
 
 // The two rows kInputRows<H, kTwo> of u, for outputs that lie side by side; their frequencies are u_frequency apart.
@@ -33,7 +38,10 @@ TAPWISE_INLINE void transform_weights(const Taps& taps, Index channels, Index ou
   const auto transform = [&](const float* w, Index count, Index at) {
     Vec half[2][W::kFilter], row[W::kSize];
     TAPWISE_UNROLL for (int j = 0; j < W::kFilter; ++j) {
-      const auto tap = [&](int i) { return load_part(w + i * taps.h + j * taps.tap, count); };
+      const auto tap = [&](int i) {
+        if (H::kFilter == 2 && (i >= taps.rows || j >= taps.cols)) return Vec{};
+        return load_part(w + i * taps.h + j * taps.tap, count);
+      };
       transform_taps<H, kTwo>(tap, half[0][j], half[1][j]);
     }
     TAPWISE_UNROLL for (int i = 0; i < (H::kSize > 1 ? 2 : 1); ++i) {

@@ -42,6 +42,8 @@ std::vector<Geometry> named_geometries() {
       {"stride above the kernel", 1, 3, 4, 1, {1, 8, 11}, {1, 2, 2}, {}, {}, {1, 3, 3}},
       {"3x3 stride 2", 1, 5, 7, 1, {1, 8, 9}, {1, 3, 3}, {0, 0, 1}, {0, 1, 1}, {1, 2, 2}},
       {"another size on each axis", 2, 3, 4, 1, {1, 9, 12}, {1, 2, 3}, {0, 2, 1}, {0, 0, 3}, {1, 1, 2}, {1, 3, 2}},
+      {"3x3 stride 2 of whole vectors", 2, 16, 35, 1, {1, 17, 24}, {1, 3, 3}, {0, 1, 1}, {0, 1, 1}, {1, 2, 2}},
+      {"3x3 stride 2, one output", 1, 32, 3, 1, {1, 3, 2}, {1, 3, 3}, {0, 0, 2}, {0, 0, 0}, {1, 2, 2}},
       {"cropped by more than a stride", 1, 2, 3, 1, {1, 12, 11}, {1, 3, 3}, {0, 0, 1}, {0, -5, -3}, {1, 2, 2}},
       {"dilated and strided", 2, 3, 4, 1, {1, 11, 13}, {1, 3, 3}, {0, 3, 3}, {0, 3, 3}, {1, 2, 2}, {1, 3, 3}},
       {"dilation above the input", 1, 3, 4, 1, {1, 4, 3}, {1, 3, 3}, {0, 4, 4}, {0, 4, 4}, {1, 1, 1}, {1, 4, 4}},
@@ -319,7 +321,7 @@ void check_winograd(const Options& options, const Geometry& g, Layout layout, Va
   const Problem p(g, layout, static_cast<View>(random.between(0, 3)));
   const Conv s = simplified(p.s);
   const bool last = layout == Layout::channels_last;
-  if (values == Values::non_finite || refusal(s, Pass::forward, Algorithm::winograd_2x2, table())) return;
+  if (values == Values::non_finite || refusal(s, Pass::forward, Algorithm::winograd, table())) return;
   const Operands a(p, values, random);
   const Sums sums(p, a);
   const auto kind = static_cast<Activation>(random.between(0, 6));
@@ -329,25 +331,30 @@ void check_winograd(const Options& options, const Geometry& g, Layout layout, Va
   for (const Index tile : {2, 4, 6}) {
     const auto algorithm = static_cast<Algorithm>(static_cast<Index>(Algorithm::winograd) + tile / 2);
     if (refusal(s, Pass::forward, algorithm, table())) continue;
-    const Turned back = turned(s);
+    const auto what_at = [&](const Table& t, const char* pass) {
+      return std::string(t.isa) + " conv " + name_of(algorithm) + " of " + g.name + (last ? "" : ", channels first") +
+             ", " + name_of(values) + ": " + pass;
+    };
+    const auto used = [&](Pass pass, const Table& t) {
+      const Plan plan = plan_conv(s, pass, {algorithm}, t);
+      return ScratchUsed{plan.split.shared_floats, plan.tiling.scratch_floats, plan.tiling.v_floats};
+    };
     const auto y = want_after(e, winograd_sums(s, tile, x, w, sums.y), false, p.s.co, last ? 1 : s.oh * s.ow);
+    for_each_level(options, [&](const Table& t) {
+      check_call(what_at(t, "forward"), y, used(Pass::forward, t),
+                 [&](float* to) { conv_forward(p.s, {algorithm}, x, w, e, to); });
+    });
+    if (refusal(s, Pass::grad_input, algorithm, table())) continue;
+    const Turned back = turned(s);
     const auto dx = want_after(e_in, winograd_sums(back.s, tile, dy, w + back.w_offset, sums.dx), false, p.s.ci,
                                last ? 1 : s.ih * s.iw);
     const auto dw = want_weights(p, winograd_gradient_sums(s, tile, x, dy, p.w_first, sums.dw), false);
     for_each_level(options, [&](const Table& t) {
-      const std::string what = std::string(t.isa) + " conv " + name_of(algorithm) + " of " + g.name +
-                               (last ? "" : ", channels first") + ", " + name_of(values) + ": ";
-      const auto used = [&](Pass pass) {
-        const Plan plan = plan_conv(s, pass, {algorithm}, t);
-        return ScratchUsed{plan.split.shared_floats, plan.tiling.scratch_floats, plan.tiling.v_floats};
-      };
-      check_call(what + "forward", y, used(Pass::forward),
-                 [&](float* to) { conv_forward(p.s, {algorithm}, x, w, e, to); });
-      check_call(what + "grad_input", dx, used(Pass::grad_input),
+      check_call(what_at(t, "grad_input"), dx, used(Pass::grad_input, t),
                  [&](float* to) { conv_grad_input(p.s, {algorithm}, dy, w, e_in, to); });
       const Plan plan = plan_conv(s, Pass::grad_weight, {algorithm}, t);
       const GradTiling& cut = plan.gradient;
-      check_call(what + "grad_weight", dw, {plan.split.shared_floats, cut.scratch_floats, cut.x.v_floats},
+      check_call(what_at(t, "grad_weight"), dw, {plan.split.shared_floats, cut.scratch_floats, cut.x.v_floats},
                  [&](float* to) { conv_grad_weight(p.s, {algorithm}, x, dy, to + p.w_first); });
     });
   }

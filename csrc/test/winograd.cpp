@@ -53,7 +53,9 @@ struct Line {
 // The line of a tile at an output that has `left` from there on.
 Line line_at(Index left, Index tile, Index taps) {
   if (taps == 1) return {1, 1};
-  const Line line = taps == 3 && tile == 4 && left <= 2 ? Line(2, 3, 6) : Line(tile, taps);
+  const Line line = taps == 3 && tile == 4 && left <= 2   ? Line(2, 3, 6)
+                    : taps == 2 && tile == 5 && left <= 3 ? Line(3, 2, 6)
+                                                          : Line(tile, taps);
   return left < line.outputs ? line.without_infinity(left) : line;
 }
 
@@ -134,9 +136,46 @@ void add_masses(const Conv& s, const Line& lh, const Line& lw, Range rows, Range
       }
 }
 
+// A convolution of stride 2 as one of stride 1, of x's and w's even and odd rows and columns as channels.
+struct Phased {
+  Conv s;
+  std::vector<float> x, w;
+};
+
+Phased phases(const Conv& s, const float* x, const float* w) {
+  Phased p{s, {}, {}};
+  Conv& t = p.s;
+  t.ci = 4 * s.ci, t.ih = s.oh + 1, t.iw = s.ow + 1, t.kh = t.kw = 2, t.sh = t.sw = 1, t.pt = t.pl = 0;
+  t.w_co = 1, t.w_ci = s.co, t.w_w = t.ci * s.co, t.w_h = 2 * t.w_w;
+  p.x.resize(t.n * t.ci * t.ih * t.iw), p.w.resize(4 * t.ci * t.co);
+  const bool last = s.layout == Layout::channels_last;
+  for (Index phase = 0; phase < 4; ++phase)
+    for (Index c = 0; c < s.ci; ++c) {
+      const Index to_c = phase * s.ci + c;
+      for (Index i = 0; i < t.n * t.ih * t.iw; ++i) {
+        const Index n = i / (t.ih * t.iw), h = i / t.iw % t.ih, v = i % t.iw;
+        const Index row = 2 * h + phase / 2 - s.pt, column = 2 * v + phase % 2 - s.pl;
+        if (row < 0 || row >= s.ih || column < 0 || column >= s.iw) continue;
+        p.x[last ? i * t.ci + to_c : ((n * t.ci + to_c) * t.ih + h) * t.iw + v] =
+            x[last ? ((n * s.ih + row) * s.iw + column) * s.ci + c : ((n * s.ci + c) * s.ih + row) * s.iw + column];
+      }
+      for (Index i = 0; i < 4 * s.co; ++i) {
+        const Index h = i / s.co / 2, v = i / s.co % 2, o = i % s.co;
+        const Index row = 2 * h + phase / 2, column = 2 * v + phase % 2;
+        if (row < s.kh && column < s.kw)
+          p.w[h * t.w_h + v * t.w_w + to_c * t.w_ci + o] = w[row * s.w_h + column * s.w_w + c * s.w_ci + o * s.w_co];
+      }
+    }
+  return p;
+}
+
 }  // namespace
 
 std::vector<Sum> winograd_sums(const Conv& s, Index tile, const float* x, const float* w, std::vector<Sum> sums) {
+  if (s.sh == 2) {
+    const Phased p = phases(s, x, w);
+    return winograd_sums(p.s, tile + 1, p.x.data(), p.w.data(), std::move(sums));
+  }
   for (const Range& rows : parts(s.oh, s.kh == 1 ? 1 : tile))
     for (const Range& columns : parts(s.ow, s.kw == 1 ? 1 : tile)) {
       const Line lh = line_at(rows.last - rows.first, tile, s.kh);
