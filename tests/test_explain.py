@@ -256,3 +256,14 @@ def test_one_is_drawn_saved_and_shown(tmp_path, rng):
 def test_rejects(call, message):
     with pytest.raises(ValueError, match=message):
         call(pooled((6, 6, 2)), X)
+
+
+def test_what_is_no_model_and_what_has_two_inputs_is_refused():
+    with pytest.raises(TypeError, match=r"model must be a tapwise.Model, got function"):
+        explain.occlusion(lambda x: x, X)
+    with pytest.raises(TypeError, match=r"images must be numbers, got <U3"):
+        explain.grad_cam(pooled(), np.array("cat"))
+    a, b = tapwise.Input((6, 6, 1), name="a"), tapwise.Input((6, 6, 1), name="b")
+    y = layers.Dense(2)(layers.Flatten()(layers.Conv2D(2, 3)(layers.Concatenate()([a, b]))))
+    with pytest.raises(ValueError, match=r"model must have one input, got a, b"):
+        explain.grad_cam(tapwise.Model([a, b], y), X)

@@ -24,6 +24,10 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch, capsys):
     assert sorted(path.name for path in tmp_path.iterdir()) == ["digit.png", "report.html"]
     assert made["gradient"].shape == (2, 10, 10, 32)
     assert np.abs(made["dx"]).max() > 0
+    one, image = made["falls"][0], made["images"][0, ..., 0]
+    lost = made["other"].coef_[one.class_index].reshape(20, 20) * (image - image.mean())
+    windows = np.lib.stride_tricks.sliding_window_view(lost, (3, 3)).sum((2, 3))
+    np.testing.assert_allclose(one.raw, windows, atol=1e-4)  # the scores are linear in the pixels
     for name in re.findall(r"\(images/(\S+)\)", page):
         assert (root / "docs" / "images" / name).stat().st_size < 150_000
     assert "class" not in capsys.readouterr().err

@@ -20,6 +20,8 @@ Classes: TypeAlias = "int | Sequence[int] | Array | None"
 
 def images_of(model: Model, images: Array) -> Array:
     """images (n, ...) or one of them as (n, ...) of the model's type. Raises ValueError if they don't fit it."""
+    if not isinstance(model, Model):
+        raise TypeError(f"model must be a tapwise.Model, got {type(model).__name__}")
     if len(model.input_names) != 1:
         raise ValueError(f"model must have one input, got {', '.join(model.input_names)}")
     images = np.asarray(images)
