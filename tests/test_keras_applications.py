@@ -105,3 +105,32 @@ def test_weights_of_branches_are_in_keras_order():
 
     keras.backend.clear_session()
     assert made(layers, tapwise.Input, tapwise.Model) == made(keras.layers, keras.Input, keras.Model)
+
+
+@pytest.mark.peers
+def test_alexnet_is_pytorchs_of_one_column(tmp_path, rng):
+    """Read from a state dict in torchvision's order; its first linear module reads maps channel by channel."""
+    nn = torch.nn
+    convolutions = [
+        (3, 64, 11, 4, 2),
+        (64, 192, 5, 1, 2),
+        (192, 384, 3, 1, 1),
+        (384, 256, 3, 1, 1),
+        (256, 256, 3, 1, 1),
+    ]
+    features = []
+    for number, (ci, co, kernel, strides, padding) in enumerate(convolutions):
+        features += [nn.Conv2d(ci, co, kernel, strides, padding), nn.ReLU()]
+        features += [nn.MaxPool2d(3, 2)] if number in (0, 1, 4) else []
+    dense = [nn.Dropout(), nn.Linear(9216, 4096), nn.ReLU(), nn.Dropout(), nn.Linear(4096, 4096), nn.ReLU()]
+    theirs = nn.Sequential(
+        nn.Sequential(*features), nn.AdaptiveAvgPool2d(6), nn.Flatten(), nn.Sequential(*dense, nn.Linear(4096, 50))
+    ).eval()
+    torch.save(theirs.state_dict(), tmp_path / "alexnet.pth")
+    ours = applications.AlexNet(classes=50, classifier_activation=None, weights=tmp_path / "alexnet.pth")
+    (tmp_path / "alexnet.pth").unlink()
+    assert ours.count_params() == sum(p.numel() for p in theirs.parameters())
+    x = rng.standard_normal((2, 224, 224, 3)).astype(np.float32)
+    with torch.no_grad():
+        want = theirs(torch.from_numpy(np.moveaxis(x, -1, 1).copy())).numpy()
+    np.testing.assert_allclose(ours(x), want, rtol=0, atol=1e-4 * want.std())

