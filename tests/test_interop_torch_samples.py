@@ -12,9 +12,8 @@ from torch.testing._internal.common_methods_invocations import op_db  # noqa: E4
 
 pytestmark = [pytest.mark.peers, pytest.mark.filterwarnings("ignore::UserWarning")]  # a minute
 
-NAMES = [
-    f"nn.functional.{kind}{rank}d" for kind in ("conv", "conv_transpose", "max_pool", "avg_pool") for rank in (1, 2, 3)
-]
+KINDS = "conv", "conv_transpose", "max_pool", "avg_pool", "adaptive_max_pool", "adaptive_avg_pool"
+NAMES = [f"nn.functional.{kind}{rank}d" for kind in KINDS for rank in (1, 2, 3)]
 OPERATIONS = {op.name: op for op in op_db if op.name in NAMES}
 
 
@@ -49,4 +48,5 @@ def test_samples(name):
             error = (got.double() - want.double()).abs().max().item() if want.numel() else 0
             assert error <= bound, sample
     print(f"{name}: {ran} of {len(samples)} on our kernels; {dict(reasons)}")
-    assert ran >= 0.95 * len(samples)
+    least = 0.6 if "adaptive" in name else 0.95  # PyTorch takes a mean where the output is one element
+    assert ran >= least * len(samples)

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 
 from ... import threads
-from . import plans, pool
+from . import adaptive, plans, pool
 from .conv import convolution, convolution_backward
 from .crowd import Crowd
 
@@ -28,6 +28,10 @@ SERVED: dict[str, Callable[..., Any]] = {
             (f"max_pool{rank}d_with_indices_backward", pool.max_pool_with_indices_backward),
             (f"avg_pool{rank}d", pool.avg_pool),
             (f"avg_pool{rank}d_backward", pool.avg_pool_backward),
+            (f"adaptive_max_pool{rank}d", adaptive.max_pool),
+            (f"adaptive_max_pool{rank}d_backward", adaptive.max_pool_backward),
+            (f"_adaptive_avg_pool{rank}d", adaptive.avg_pool),
+            (f"_adaptive_avg_pool{rank}d_backward", adaptive.avg_pool_backward),
         )
     },
 }

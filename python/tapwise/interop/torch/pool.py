@@ -10,13 +10,11 @@ from functools import partial
 from math import prod
 from typing import Any
 
-import torch
-
-from ...ops import average_pool, average_pool_grad, max_pool, max_pool_grad
-from ...ops.check import Array
+from ...ops import average_pool, average_pool_grad, max_pool
 from ...ops.geometry import PoolGeometry, pool_geometry, spatial
-from .layout import Layout, Sizes, Tensor, per_axis, prefers_channels_last
-from .plans import Plan, need_float32, served
+from .images import Images, from_indices, means, spread_means, with_indices
+from .layout import Sizes, Tensor, per_axis
+from .plans import Plan, served
 
 MAX, MAX_BACKWARD = "max_pool{}d_with_indices", "max_pool{}d_with_indices_backward"
 AVERAGE, AVERAGE_BACKWARD = "avg_pool{}d", "avg_pool{}d_backward"
@@ -69,18 +67,14 @@ def avg_pool_backward(
     return served(name, key, average_gradient, (dy, x), rank, size, stride, padding, (1,), *last)
 
 
-class Pooling:
-    """The sizes of one call and the layout of its tensors; x may have no batch, and y has none then."""
+class Windows(Images):
+    """Images and the windows that go over them."""
 
     def __init__(
         self, x: Tensor, rank: int, size: Sizes, stride: Sizes, padding: Sizes, dilation: Sizes, ceil_mode: bool,
         count_include_pad: bool = False, divisor: int | None = None,
     ) -> None:  # fmt: skip
-        need_float32(x)
-        if x.ndim not in (rank + 1, rank + 2):
-            raise ValueError("an input of another number of dimensions")
-        self.batched = x.ndim == rank + 2
-        self.layout = Layout(rank + 2, self.batched and prefers_channels_last(x))
+        super().__init__(x, rank)
         self.size = per_axis(size, rank)
         self.strides = per_axis(stride, rank) if stride else self.size
         self.padding: Any = per_axis(padding, rank)
@@ -88,24 +82,17 @@ class Pooling:
         self.count_include_pad = count_include_pad
         if any(2 * p > d * (k - 1) + 1 for p, k, d in zip(self.padding, self.size, self.dilation, strict=True)):
             raise ValueError("padding that PyTorch refuses")
-        self.full_shape = tuple(x.shape) if self.batched else (1, *x.shape)
-        g = self.geometry()
+        g = pool_geometry(
+            self.layout.shape(self.full_shape), self.size, self.strides, self.padding, self.dilation, ceil_mode,
+            count_include_pad, self.layout.data_format,
+        )  # fmt: skip
+        self.results(g)
         self.factor = 1.0
         if divisor is not None:
             if divisor == 0:
                 raise ValueError("a divisor of 0")
             self.complete(g)
             self.factor = prod(self.size) / divisor
-        y_shape = tuple(g.y_shape[self.layout.axes.index(axis)] for axis in range(rank + 2))
-        first = 0 if self.batched else 1
-        self.x_shape, self.x_strides = tuple(x.shape), self.layout.strides(self.full_shape)[first:]
-        self.y_shape, self.y_strides = y_shape[first:], self.layout.strides(y_shape)[first:]
-
-    def geometry(self) -> PoolGeometry:
-        return pool_geometry(
-            self.layout.shape(self.full_shape), self.size, self.strides, self.padding, self.dilation, self.ceil_mode,
-            self.count_include_pad, self.layout.data_format,
-        )  # fmt: skip
 
     def complete(self, g: PoolGeometry) -> None:
         """Pad as far as the windows reach, so that each mean is of prod(size) positions."""
@@ -116,23 +103,6 @@ class Pooling:
         )
         self.ceil_mode, self.count_include_pad = False, True
 
-    def need_fit(self, dy: Tensor, indices: Tensor | None = None) -> None:
-        need_float32(dy)
-        if tuple(dy.shape) != self.y_shape:
-            raise ValueError("a gradient of another shape")
-        if indices is not None and (indices.dtype is not torch.int64 or tuple(indices.shape) != self.y_shape):
-            raise ValueError("indices of another type or shape")
-
-    def array(self, x: Tensor) -> Array:
-        a: Array = x.numpy()
-        return a.transpose(self.layout.axes) if self.layout.channels_last else a if self.batched else a[None]
-
-    def empty_y(self, like: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-        return like.new_empty_strided(self.y_shape, self.y_strides, dtype=dtype)
-
-    def empty_x(self, like: Tensor) -> Tensor:
-        return like.new_empty_strided(self.x_shape, self.x_strides)
-
     def averaging(self, operation: Callable[..., Any]) -> Callable[..., Any]:
         return partial(
             operation, size=self.size, strides=self.strides, padding=self.padding, ceil_mode=self.ceil_mode,
@@ -141,69 +111,23 @@ class Pooling:
 
 
 def maximum(x: Tensor, rank: int, *parameters: Any) -> Plan:
-    p = Pooling(x, rank, *parameters)
-    copies, layout, array, name = not p.layout.has(x), p.layout, p.array, MAX.format(rank)
+    p = Windows(x, rank, *parameters)
     run = partial(
         max_pool, size=p.size, strides=p.strides, padding=p.padding, dilation=p.dilation, ceil_mode=p.ceil_mode,
-        data_format=layout.data_format, return_indices=True,
+        data_format=p.layout.data_format, return_indices=True,
     )  # fmt: skip
-
-    def call(x: Tensor) -> tuple[Tensor, Tensor]:
-        if copies:
-            x = layout.copy(x, name)
-        y, indices = p.empty_y(x), p.empty_y(x, torch.int32)
-        run(array(x), out=array(y), indices_out=array(indices))
-        return y, indices.long()
-
-    return call
+    return with_indices(p, MAX.format(rank), x, run)
 
 
 def maximum_gradient(dy: Tensor, x: Tensor, indices: Tensor, rank: int, *parameters: Any) -> Plan:
-    p = Pooling(x, rank, *parameters)
-    p.need_fit(dy, indices)
-    layout, array, name = p.layout, p.array, MAX_BACKWARD.format(rank)
-    copies_dy, copies_indices = not layout.has(dy), not layout.has(indices)
-    run = partial(max_pool_grad, x_shape=layout.shape(p.full_shape), data_format=layout.data_format)
-
-    def call(dy: Tensor, x: Tensor, indices: Tensor) -> Tensor:
-        if copies_dy:
-            dy = layout.copy(dy, name)
-        if copies_indices:
-            indices = layout.copy(indices, name)
-        dx = p.empty_x(dy)
-        run(array(dy), array(indices.int()), out=array(dx))
-        return dx
-
-    return call
+    return from_indices(Windows(x, rank, *parameters), MAX_BACKWARD.format(rank), dy, indices)
 
 
 def average(x: Tensor, rank: int, *parameters: Any) -> Plan:
-    p = Pooling(x, rank, *parameters)
-    copies, layout, array, name = not p.layout.has(x), p.layout, p.array, AVERAGE.format(rank)
-    run, factor = p.averaging(average_pool), p.factor
-
-    def call(x: Tensor) -> Tensor:
-        if copies:
-            x = layout.copy(x, name)
-        y = p.empty_y(x)
-        run(array(x), out=array(y))
-        return y if factor == 1 else y.mul_(factor)
-
-    return call
+    p = Windows(x, rank, *parameters)
+    return means(p, AVERAGE.format(rank), x, p.averaging(average_pool), p.factor)
 
 
 def average_gradient(dy: Tensor, x: Tensor, rank: int, *parameters: Any) -> Plan:
-    p = Pooling(x, rank, *parameters)
-    p.need_fit(dy)
-    copies, layout, array, name = not p.layout.has(dy), p.layout, p.array, AVERAGE_BACKWARD.format(rank)
-    run = partial(p.averaging(average_pool_grad), x_shape=layout.shape(p.full_shape))
-    factor = p.factor
-
-    def call(dy: Tensor, x: Tensor) -> Tensor:
-        if copies:
-            dy = layout.copy(dy, name)
-        dx = p.empty_x(dy)
-        run(array(dy), out=array(dx))
-        return dx if factor == 1 else dx.mul_(factor)
-
-    return call
+    p = Windows(x, rank, *parameters)
+    return spread_means(p, AVERAGE_BACKWARD.format(rank), dy, p.averaging(average_pool_grad), p.factor)
