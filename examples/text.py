@@ -96,7 +96,7 @@ def main():
         curves = []
         for seed in range(1 if options.quick else 5):
             tapwise.set_random_seed(seed)
-            held_out = np.random.default_rng(seed).permutation(len(y)) < len(y) // 4
+            held_out = np.random.default_rng(100 + seed).permutation(len(y)) < len(y) // 4
             model = network(vocabulary, start, frozen)
             model.compile(tapwise.optimizers.Adam(2e-3), "sparse_categorical_crossentropy", metrics=["accuracy"])
             judged = x[held_out], y[held_out]
