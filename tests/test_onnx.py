@@ -88,6 +88,27 @@ def test_layouts_meet_at_borders_alone(rng):
     assert len(ours.plans[0].steps) == 2
 
 
+def test_a_normalization_in_four_nodes_is_one_pass(rng):
+    """As exporters write it that keep channels last: minus, times, plus, ReLU; and a mean over the maps."""
+    constants = {name: rng.uniform(0.5, 2, (1, 1, 1, 6)).astype(np.float32) for name in ("mean", "gain", "shift")}
+    nodes = [
+        node("Sub", "x mean", "a"),
+        node("Mul", "gain a", "b"),
+        node("Add", "b shift", "c"),
+        node("Relu", "c", "d"),
+        node("ReduceMean", "d", "y", axes=[1, 2], keepdims=0),
+    ]
+    proto = model(nodes, {"x": [2, 5, 4, 6]}, {"y": [2, 6]}, constants)
+    x = rng.standard_normal((2, 5, 4, 6), np.float32)
+    (want,) = theirs(proto.SerializeToString(), {"x": x})
+    ours = load(proto)
+    for _ in range(3):
+        np.testing.assert_allclose(ours(x), want, rtol=0, atol=1e-6)
+    with tapwise.trace() as seen:
+        ours(x)
+    assert [record.name for record in seen.records] == ["batch_norm", "average_pool"]
+
+
 def test_a_depthwise_and_a_pointwise_convolution_are_one_call(rng):
     """As in MobileNetV2: normalization and ReLU6 between the two, a shortcut around both."""
     c = 64

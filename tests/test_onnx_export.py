@@ -58,6 +58,8 @@ MAPS = [
     layers.BatchNormalization(axis=1, scale=False),
     layers.LayerNormalization(axis=(2, 3)),
     layers.LayerNormalization(),
+    layers.GroupNormalization(2),
+    layers.GroupNormalization(7, axis=1, scale=False),
     layers.ZeroPadding2D(((1, 2), (0, 3))),
     layers.Cropping2D(((1, 0), (2, 1))),
     layers.UpSampling2D((2, 3)),
@@ -82,7 +84,7 @@ MAPS = [
         layers.Activation(kind)
         for kind in (
             "sigmoid", "softmax", "log_softmax", "silu", "mish", "hard_sigmoid", "hard_silu", "softplus", "softsign",
-            "selu", "celu", "exponential", "hard_tanh",
+            "selu", "celu", "exponential", "hard_tanh", "hard_shrink", "soft_shrink", "tanh_shrink", "log_sigmoid",
         )
     ),
 ]  # fmt: skip

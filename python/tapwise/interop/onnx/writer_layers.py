@@ -47,6 +47,13 @@ def activated(w: Writer, x: str, kind: str | None, name: str, axis: int = -1) ->
         for operator, label in inner:
             gate = w.add(operator, [gate], f"{name}_{label}")
         return w.add("Mul", [x, gate], f"{name}_{kind}")
+    if kind in ("hard_shrink", "soft_shrink"):
+        return w.add("Shrink", [x], f"{name}_{kind}", lambd=0.5, bias=0.5 if kind == "soft_shrink" else 0.0)
+    if kind == "tanh_shrink":
+        return w.add("Sub", [x, w.add("Tanh", [x], f"{name}_tanh")], f"{name}_{kind}")
+    if kind == "log_sigmoid":
+        plus = w.add("Softplus", [w.add("Neg", [x], f"{name}_below")], f"{name}_plus")
+        return w.add("Neg", [plus], f"{name}_{kind}")
     if kind == "gelu":
         scaled = w.add("Div", [x, w.number(sqrt(2), f"{name}_root")], f"{name}_scaled")
         share = w.add("Add", [w.add("Erf", [scaled], f"{name}_erf"), w.number(1, f"{name}_one")], f"{name}_share")
@@ -178,6 +185,26 @@ def layer_norm(w: Writer, node: Node, layer: Layer) -> None:
         given.append(w.constant(layer.beta.value, f"{layer.name}_beta"))
     x = w.in_our_order(node.inputs[0])
     w.give(node.output, w.add("LayerNormalization", [x, *given], layer.name, axis=axis, epsilon=layer.epsilon), False)
+
+
+def group_norm(w: Writer, node: Node, layer: Layer) -> None:
+    """Each group as a channel of InstanceNormalization, then gamma and beta."""
+    tensor, name = node.inputs[0], layer.name
+    rank, groups = len(tensor.example) + 1, layer.count
+    if layer.axis % rank not in (1, rank - 1):
+        raise ValueError(f"axis of {name} must be 1 or the last one, got {layer.axis}")
+    last = layer.axis % rank == rank - 1
+    example = (tensor.example[-1], *tensor.example[:-1]) if last else tensor.example
+    shapes = [w.constant(np.array(s, np.int64), f"{name}_shape") for s in ((0, groups, -1), (0, *example))]
+    ends = [w.constant(np.full(groups, v, np.float32), f"{name}_{v}") for v in (1, 0)]
+    rows = w.add("Reshape", [w.as_read(tensor, last), shapes[0]], f"{name}_rows")
+    y = w.add("InstanceNormalization", [rows, *ends], f"{name}_normal", epsilon=layer.epsilon)
+    y = w.add("Reshape", [y, shapes[1]], f"{name}_maps")
+    for operator, weight in (("Mul", layer.gamma), ("Add", layer.beta)):
+        if weight is not None:
+            constant = w.constant(weight.value.reshape(-1, *(1,) * (rank - 2)), f"{name}_{operator.lower()}")
+            y = w.add(operator, [y, constant], f"{name}_{operator.lower()}")
+    w.give(node.output, y, last)
 
 
 def merge(operator: str) -> Callable[[Writer, Node, Layer], None]:
@@ -338,7 +365,8 @@ LAYERS: dict[type, Callable[[Writer, Node, Any], None]] = {
     **{getattr(layers, f"SpatialDropout{d}"): nothing for d in IN_ALL},
     layers.DepthwiseConv1D: conv, layers.DepthwiseConv2D: conv, layers.SeparableConv1D: separable,
     layers.SeparableConv2D: separable, layers.Dense: dense, layers.BatchNormalization: batch_norm,
-    layers.LayerNormalization: layer_norm, layers.Add: merge("Add"), layers.Subtract: merge("Sub"),
+    layers.LayerNormalization: layer_norm, layers.GroupNormalization: group_norm,
+    layers.Add: merge("Add"), layers.Subtract: merge("Sub"),
     layers.Multiply: merge("Mul"), layers.Average: many("Mean"), layers.Maximum: many("Max"),
     layers.Minimum: many("Min"), layers.Concatenate: concatenate, layers.Activation: activation, layers.ReLU: relu,
     layers.LeakyReLU: relu, layers.ELU: elu, layers.PReLU: prelu, layers.Softmax: softmax, layers.Dropout: nothing,

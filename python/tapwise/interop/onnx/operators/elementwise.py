@@ -116,12 +116,10 @@ def prelu(run: Run, node: Node, x: Value, slope: Value) -> Value:
 
 def summed(run: Run, node: Node, a: Value, b: Value) -> Value:
     """a + b: a bias, a residual, or a sum of its own."""
-    if a.dtype == b.dtype == FLOAT32 and a.rank > 1:
-        for x, other in ((a, b), (b, a)):
-            if scale(run, x, other, None):
-                return x
-        if a.shape == b.shape and (joined := residual(run, a, b)):
-            return joined
+    if joined := with_constant(run, a, b, None):
+        return joined
+    if a.dtype == b.dtype == FLOAT32 and a.rank > 1 and a.shape == b.shape and (joined := residual(run, a, b)):
+        return joined
     return binary(run, (a, b), np.add)
 
 
@@ -154,31 +152,39 @@ def scale(run: Run, x: Value, constant: Value, operation: str | None) -> bool:
     return bool(np.isfinite(gain).all()) and x.pending.scaled(gain, shift)
 
 
-def by_channel(run: Run, x: Value, constant: Value, operation: str) -> Value | None:
-    """x * constant where x lies with its channels last: waits for a shift and an activation."""
-    if not x.last or x.constant:
+def by_channel(run: Run, x: Value, constant: Value, operation: str | None) -> Value | None:
+    """x (*, - or a sum) constant, one number for each place on the last axis in memory: waits for more of the kind."""
+    if x.rank < 3 or x.rank > 5 or x.constant or not constant.constant or 0 in x.shape:
         return None
     by = per_channel(constant, x)
-    if by is None or operation != "*":
+    if by is None or not (x.last or constant.memory.array.size > 1):
         return None
     zero, one = np.zeros_like(by), np.ones_like(by)
+    gain, shift, mean = {None: (one, by, zero), "*": (by, zero, zero), "-": (one, zero, by)}[operation]
     memory = run.forced(x.memory)
-    return waiting(ByChannel(memory, by, zero, zero, one, 0.0), memory.shape, True)
+    return waiting(ByChannel(memory, gain, shift, mean, one, 0.0), memory.shape, x.last)
+
+
+def with_constant(run: Run, a: Value, b: Value, operation: str | None) -> Value | None:
+    """a (*, - or a sum) b, where one of them is a constant that joins what makes the other."""
+    if not a.dtype == b.dtype == FLOAT32:
+        return None
+    pairs = ((a, b),) if operation == "-" else ((a, b), (b, a))
+    for x, other in pairs:
+        if scale(run, x, other, operation):
+            return x
+    for x, other in pairs:
+        if made := by_channel(run, x, other, operation):
+            return made
+    return None
 
 
 def multiplied(run: Run, node: Node, a: Value, b: Value) -> Value:
-    if a.dtype == b.dtype == FLOAT32:
-        for x, other in ((a, b), (b, a)):
-            if scale(run, x, other, "*"):
-                return x
-        for x, other in ((a, b), (b, a)):
-            if made := by_channel(run, x, other, "*"):
-                return made
-    return binary(run, (a, b), np.multiply)
+    return with_constant(run, a, b, "*") or binary(run, (a, b), np.multiply)
 
 
 def subtracted(run: Run, node: Node, a: Value, b: Value) -> Value:
-    return a if a.dtype == b.dtype == FLOAT32 and scale(run, a, b, "-") else binary(run, (a, b), np.subtract)
+    return with_constant(run, a, b, "-") or binary(run, (a, b), np.subtract)
 
 
 def divided(run: Run, node: Node, a: Value, b: Value) -> Value:

@@ -12,7 +12,6 @@ from .... import ops
 from ..graph import Node
 from ..run import Run
 from ..values import Array, Shape, Value, positive
-from .pool import whole
 from .shape import axes_of, memory_axis, reshaped
 
 Function = Callable[..., Any]
@@ -30,9 +29,9 @@ def reduction(function: Function, kinds: str = "fiu") -> Function:
             return x
         at = tuple(sorted(positive(a, x.rank) for a in given)) if given else tuple(range(x.rank))
         keep = bool(node.get("keepdims", 1))
-        if at == tuple(range(2, x.rank)) and x.last and x.dtype == FLOAT32 and function is np.mean:
-            y = whole(run, x, ops.global_average_pool, np.mean)
-            return y if keep else reshaped(run, y, y.shape[:2])
+        if function is np.mean and is_over_maps(x, at):
+            y = mean_of_maps(run, x)
+            return y if keep else reshaped(run, y, tuple(n for axis, n in enumerate(y.shape) if axis not in at))
         run.need(all(x.shape[a] for a in at), "of nothing")
         dtype = x.dtype
         if x.last and keep:
@@ -45,6 +44,22 @@ def reduction(function: Function, kinds: str = "fiu") -> Function:
         return Value(run.made(lambda a: np.asarray(function(a, axis=at, keepdims=keep)).astype(dtype), memory))
 
     return operator
+
+
+def is_over_maps(x: Value, axes: Shape) -> bool:
+    """Whether the axes are those between the first and the last in memory, of float32."""
+    there = sorted(memory_axis(x, axis) for axis in axes)
+    return x.dtype == FLOAT32 and 3 <= x.rank <= 5 and 0 not in x.shape and there == list(range(1, x.rank - 1))
+
+
+def mean_of_maps(run: Run, x: Value) -> Value:
+    memory = run.forced(x.memory)
+
+    def step(a: Array, y: Array) -> None:
+        ops.global_average_pool(a, keepdims=True, out=y)
+
+    shape = (memory.shape[0], *(1,) * (x.rank - 2), memory.shape[-1])
+    return Value(run.call(step, (memory,), shape, x.dtype, kernels=True), x.last)
 
 
 def norm1(a: Array, axis: Shape, keepdims: bool) -> Any:
