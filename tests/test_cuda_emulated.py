@@ -60,3 +60,14 @@ def test_convolutions(emulated, seed):
 def test_other_operations(emulated):
     files = [f"tests/test_{name}.py" for name in ("pool", "nn", "norm", "optimizers", "conv_epilogue")]
     run_tests(emulated, *files, "-k", "not every_small_shape", seed=1)
+
+
+def test_padding_contributes_nothing(emulated):
+    run_tests(emulated, "tests/test_conv_nonfinite.py", seed=2)
+
+
+def test_training_takes_the_native_steps(emulated):
+    pytest.importorskip("sklearn", reason="pip install scikit-learn")
+    environment = {**os.environ, "PYTHONPATH": str(emulated)}
+    printed = output(sys.executable, ROOT / "tests/children/digits_steps.py", env=environment)
+    assert "apart" in printed

@@ -6,14 +6,31 @@
 
 namespace tapwise::cuda {
 
-void direct_forward(const Conv&, const float* x, const float* w, const Epilogue&, float* y, Stream);
-void direct_grad_input(const Conv&, const float* dy, const float* w, const Epilogue&, float* dx, Stream);
-void direct_grad_weight(const Conv&, const float* x, const float* dy, float* dw, Stream);
+// only_if: a flag on the device; nothing is done where it is 0.
+void direct_forward(const Conv&, const float* x, const float* w, const Epilogue&, float* y, Stream,
+                    const int* only_if = nullptr);
+void direct_grad_input(const Conv&, const float* dy, const float* w, const Epilogue&, float* dx, Stream,
+                       const int* only_if = nullptr);
+void direct_grad_weight(const Conv&, const float* x, const float* dy, float* dw, Stream, const int* only_if = nullptr);
 
 // tile: rows and columns of a block's part of the product.
 void im2col_forward(const Conv&, int tile, const float* x, const float* w, const Epilogue&, float* y, Stream);
 void im2col_grad_input(const Conv&, int tile, const float* dy, const float* w, const Epilogue&, float* dx, Stream);
 void im2col_grad_weight(const Conv&, int tile, const float* x, const float* dy, float* dw, Stream);
+
+// im2col and Winograd multiply padding, by zero: where that isn't nothing, since a factor is infinite or NaN, direct
+// does it again. The device decides, by this flag, so the host needn't wait.
+class NonFinite {
+ public:
+  NonFinite(const Conv&, const float* w, Stream);  // of w, with its strides
+  NonFinite(Index size, const float* dy, Stream);
+  const int* flag() const { return reinterpret_cast<const int*>(memory_.floats()); }
+
+ private:
+  Scratch memory_;
+};
+bool meets_padding(const Walk&);
+
 Index im2col_packed_floats(const Conv&);
 Index im2col_partial_floats(const Conv&, int tile);
 

@@ -10,6 +10,7 @@
 
 #include "activation.h"
 #include "conv.h"
+#include "division.h"
 
 namespace tapwise::cuda {
 namespace {
@@ -42,32 +43,55 @@ __device__ __forceinline__ float direct_sum(const Walk& s, const Pixel& p, Index
   return sum;
 }
 
-__global__ __launch_bounds__(kThreads) void direct_conv(const Walk s, const WeightStrides strides,
-                                                        const float* __restrict__ x, const float* __restrict__ w,
-                                                        const Epilogue e, float* __restrict__ y) {
-  const Index i = Index{blockIdx.x} * kThreads + threadIdx.x, channels = s.groups * s.co, outputs = s.outputs();
-  if (i >= s.pixels() * channels) return;
-  const bool last = s.to_channel == 1;
-  const Index channel = last ? i % channels : i / outputs % channels;
-  const Index pixel = last ? i / channels : i / outputs / channels * outputs + i % outputs;
-  const Pixel p = pixel_of(s, pixel);
-  const Index group = channel / s.co, to = output_at(s, p) + channel * s.to_channel;
-  const float* const own = w + group * strides.group + channel % s.co * strides.to;
-  y[to] = finished(e, direct_sum(s, p, group, x, own, strides), channel, to);
+// What divides an output's number, and whether there is anything to do.
+struct Numbering {
+  Divisor channels, outputs, rows, columns, group;
+  const int* guard;
+
+  Numbering(const Walk& s, const int* only_if)
+      : channels(s.groups * s.co),
+        outputs(s.outputs()),
+        rows(s.h.outputs),
+        columns(s.w.outputs),
+        group(s.co),
+        guard(only_if) {}
+};
+
+__global__ __launch_bounds__(kThreads, 2) void direct_conv(const Walk s, const WeightStrides strides,
+                                                           const Numbering by, const float* __restrict__ x,
+                                                           const float* __restrict__ w, const Epilogue e,
+                                                           float* __restrict__ y) {
+  if (by.guard && !*by.guard) return;
+  const Index size = s.pixels() * s.groups * s.co;
+  for (Index i = first_element(); i < size; i += all_threads()) {
+    Index rest = i, channel = 0;
+    const bool last = s.to_channel == 1;
+    if (last) channel = by.channels.take(rest);
+    Index position = by.outputs.take(rest);
+    if (!last) channel = by.channels.take(rest);
+    const auto v = static_cast<int>(by.columns.take(position)), h = static_cast<int>(by.rows.take(position));
+    const Pixel p{rest, static_cast<int>(position), h, v};
+    Index group = channel;
+    const Index co = by.group.take(group), to = output_at(s, p) + channel * s.to_channel;
+    const float* const own = w + group * strides.group + co * strides.to;
+    y[to] = finished(e, direct_sum(s, p, group, x, own, strides), channel, to);
+  }
 }
 
 // A block for each weight.
 template <int kBlock>
-__global__ __launch_bounds__(kBlock) void direct_grad(const Walk s, const WeightStrides strides,
+__global__ __launch_bounds__(kBlock) void direct_grad(const Walk s, const WeightStrides strides, const int* guard,
                                                       const float* __restrict__ x, const float* __restrict__ dy,
                                                       float* __restrict__ dw) {
   CU_SHARED(float, sums, [kBlock]);
-  const Index channels = s.groups * s.co, channel = blockIdx.x % channels, row = blockIdx.x / channels;
-  const Index c = row % s.ci, tap = row / s.ci, group = channel / s.co;
+  const auto channels = static_cast<unsigned>(s.groups * s.co), ci = static_cast<unsigned>(s.ci);
+  const unsigned channel = blockIdx.x % channels, row = blockIdx.x / channels;
+  const unsigned c = row % ci, tap = row / ci, group = channel / static_cast<unsigned>(s.co);
   const auto kw = static_cast<int>(tap % s.w.taps), kh = static_cast<int>(tap / s.w.taps % s.h.taps);
   const auto kd = static_cast<int>(tap / s.w.taps / s.h.taps);
   const int t = static_cast<int>(threadIdx.x);
   float sum = 0;
+  if (guard && !*guard) return;  // all of the grid
   for (Index pixel = t; pixel < s.pixels(); pixel += kBlock) {
     const Pixel p = pixel_of(s, pixel);
     const int d = p.d * s.d.step + s.d.first + kd * s.d.tap_step, h = p.h * s.h.step + s.h.first + kh * s.h.tap_step;
@@ -84,12 +108,13 @@ __global__ __launch_bounds__(kBlock) void direct_grad(const Walk s, const Weight
   }
   if (t == 0)
     dw[kd * strides.d + kh * strides.h + kw * strides.w + c * strides.from + group * strides.group +
-       channel % s.co * strides.to] = sums[0];
+       channel % static_cast<unsigned>(s.co) * strides.to] = sums[0];
 }
 
 void convolve(const Walk& s, const WeightStrides& strides, const float* x, const float* w, const Epilogue& e, float* y,
-              Stream stream) {
-  launch(direct_conv, ceil_div(s.pixels() * s.groups * s.co, kThreads), kThreads, stream, s, strides, x, w, e, y);
+              const int* only_if, Stream stream) {
+  launch(direct_conv, element_blocks(s.pixels() * s.groups * s.co), kThreads, stream, s, strides, Numbering(s, only_if),
+         x, w, e, y);
 }
 
 WeightStrides strides_of(const Conv& c, bool backward) {
@@ -98,22 +123,24 @@ WeightStrides strides_of(const Conv& c, bool backward) {
 
 }  // namespace
 
-void direct_forward(const Conv& c, const float* x, const float* w, const Epilogue& e, float* y, Stream stream) {
-  convolve(forward_walk(c), strides_of(c, false), x, w, e, y, stream);
+void direct_forward(const Conv& c, const float* x, const float* w, const Epilogue& e, float* y, Stream stream,
+                    const int* only_if) {
+  convolve(forward_walk(c), strides_of(c, false), x, w, e, y, only_if, stream);
 }
 
-void direct_grad_input(const Conv& c, const float* dy, const float* w, const Epilogue& e, float* dx, Stream stream) {
+void direct_grad_input(const Conv& c, const float* dy, const float* w, const Epilogue& e, float* dx, Stream stream,
+                       const int* only_if) {
   for (Index phase = 0; phase < phases(c); ++phase)
-    convolve(grad_input_walk(c, phase), strides_of(c, true), dy, w, e, dx, stream);
+    convolve(grad_input_walk(c, phase), strides_of(c, true), dy, w, e, dx, only_if, stream);
 }
 
-void direct_grad_weight(const Conv& c, const float* x, const float* dy, float* dw, Stream stream) {
+void direct_grad_weight(const Conv& c, const float* x, const float* dy, float* dw, Stream stream, const int* only_if) {
   const Walk s = forward_walk(c);
   const Index weights = s.taps() * s.ci * s.groups * s.co;
   constexpr Index kFew = 1024;  // pixels: a warp takes less time to add up
   const auto few = s.pixels() <= kFew;
   launch(few ? direct_grad<32> : direct_grad<kThreads>, weights, few ? 32 : kThreads, stream, s, strides_of(c, false),
-         x, dy, dw);
+         only_if, x, dy, dw);
 }
 
 }  // namespace tapwise::cuda

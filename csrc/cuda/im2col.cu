@@ -130,8 +130,9 @@ struct Loader {
 };
 
 template <class T, int kVector>
-__global__ __launch_bounds__(T::kThreads) void im2col_product(const Walk s, const float* __restrict__ x, const Matrix w,
-                                                              const Epilogue e, float* __restrict__ y) {
+__global__ __launch_bounds__(T::kThreads, 2) void im2col_product(const Walk s, const float* __restrict__ x,
+                                                                 const Matrix w, const Epilogue e,
+                                                                 float* __restrict__ y) {
   CU_SHARED(float, a, [T::kStages][T::kM][kRowPitch<T>]);
   CU_SHARED(float, b, [T::kStages][T::kDepth][T::kN]);
   const Place at = place_of<T>(s);
@@ -174,19 +175,29 @@ bool is_aligned(const void* data) {
   return reinterpret_cast<std::uintptr_t>(data) % 16 == 0;
 }
 
+bool takes_fours(const Walk& s, const float* x, const Matrix& w) {
+  return s.from_channel == 1 && s.ci % 4 == 0 && s.co % 4 == 0 && s.w.from % 4 == 0 && w.row % 4 == 0 &&
+         w.group % 4 == 0 && is_aligned(x) && is_aligned(w.data);
+}
+
+template <class T, int kVector>
+void launch_product(const Walk& s, const float* x, const Matrix& w, const Epilogue& e, float* y, Stream stream) {
+  const Index blocks = ceil_div(s.pixels(), T::kM) * ceil_div(s.co, T::kN) * s.groups;
+  launch(im2col_product<T, kVector>, blocks, T::kThreads, stream, s, x, w, e, y);
+}
+
 template <class T>
 void multiply(const Walk& s, const float* x, const Matrix& w, const Epilogue& e, float* y, Stream stream) {
-  const Index blocks = ceil_div(s.pixels(), T::kM) * ceil_div(s.co, T::kN) * s.groups;
-  const bool fours = s.from_channel == 1 && s.ci % 4 == 0 && s.co % 4 == 0 && s.w.from % 4 == 0 && w.row % 4 == 0 &&
-                     w.group % 4 == 0 && is_aligned(x) && is_aligned(w.data);
-  launch(fours ? im2col_product<T, 4> : im2col_product<T, 1>, blocks, T::kThreads, stream, s, x, w, e, y);
+  const auto product = takes_fours(s, x, w) ? launch_product<T, 4> : launch_product<T, 1>;
+  product(s, x, w, e, y, stream);
 }
 
 void multiply(int tile, const Walk& s, const float* x, const Matrix& w, const Epilogue& e, float* y, Stream stream) {
   if (tile == 16) return multiply<Tile16>(s, x, w, e, y, stream);
   if (tile == 32) return multiply<Tile32>(s, x, w, e, y, stream);
-  if (tile == 64) return multiply<Tile64>(s, x, w, e, y, stream);
-  return multiply<Tile128>(s, x, w, e, y, stream);
+  // Without copies of four columns the addresses of 128 rows don't fit into registers.
+  if (tile == 64 || !takes_fours(s, x, w)) return multiply<Tile64>(s, x, w, e, y, stream);
+  launch_product<Tile128, 4>(s, x, w, e, y, stream);
 }
 
 // The weights of a walk, packed into `u`.

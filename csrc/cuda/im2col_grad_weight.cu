@@ -108,10 +108,9 @@ struct GradLoader {
 };
 
 template <class T>
-__global__ __launch_bounds__(T::kThreads) void im2col_grad_product(const Walk s, const Index stretch,
-                                                                   const float* __restrict__ x,
-                                                                   const float* __restrict__ dy,
-                                                                   float* __restrict__ partial) {
+__global__ __launch_bounds__(T::kThreads,
+                             2) void im2col_grad_product(const Walk s, const Index stretch, const float* __restrict__ x,
+                                                         const float* __restrict__ dy, float* __restrict__ partial) {
   CU_SHARED(float, a, [T::kStages][T::kDepth][T::kM]);
   CU_SHARED(float, b, [T::kStages][T::kDepth][T::kN]);
   const GradPlace at = grad_place<T>(s);

@@ -101,17 +101,28 @@ void conv_forward(const Conv& s, const Plan& p, const float* x, const float* w, 
                   Stream stream) {
   if (p.algorithm == Algorithm::direct) return direct_forward(s, x, w, e, y, stream);
   im2col_forward(s, p.rows, x, w, e, y, stream);
+  if (!meets_padding(forward_walk(s))) return;
+  const NonFinite found(s, w, stream);
+  direct_forward(s, x, w, e, y, stream, found.flag());
 }
 
 void conv_grad_input(const Conv& s, const Plan& p, const float* dy, const float* w, const Epilogue& e, float* dx,
                      Stream stream) {
   if (p.algorithm == Algorithm::direct) return direct_grad_input(s, dy, w, e, dx, stream);
   im2col_grad_input(s, p.rows, dy, w, e, dx, stream);
+  bool padded = false;
+  for (Index phase = 0; phase < phases(s); ++phase) padded = padded || meets_padding(grad_input_walk(s, phase));
+  if (!padded) return;
+  const NonFinite found(s, w, stream);
+  direct_grad_input(s, dy, w, e, dx, stream, found.flag());
 }
 
 void conv_grad_weight(const Conv& s, const Plan& p, const float* x, const float* dy, float* dw, Stream stream) {
   if (p.algorithm == Algorithm::direct) return direct_grad_weight(s, x, dy, dw, stream);
   im2col_grad_weight(s, p.rows, x, dy, dw, stream);
+  if (!meets_padding(forward_walk(s))) return;
+  const NonFinite found(s.n * s.od * s.oh * s.ow * s.co, dy, stream);
+  direct_grad_weight(s, x, dy, dw, stream, found.flag());
 }
 
 }  // namespace tapwise::cuda

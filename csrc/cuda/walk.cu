@@ -1,5 +1,8 @@
+#include <cmath>
 #include <numeric>
 
+#include "conv.h"
+#include "division.h"
 #include "walk.h"
 
 namespace tapwise::cuda {
@@ -29,7 +32,51 @@ Axis backward_axis(Index phase, Index in, Index out, Index k, Index stride, Inde
           narrow(every)};
 }
 
+__device__ __forceinline__ bool is_finite(float x) {
+  return fabsf(x) < INFINITY;  // false for NaN too
+}
+
+__global__ __launch_bounds__(kThreads) void find_nonfinite(const Index size, const Divisor inner, const Divisor middle,
+                                                           const Divisor rows, const Divisor columns, Index w_d,
+                                                           Index w_h, Index w_w, Index w_ci, Index w_co,
+                                                           const float* __restrict__ x, int* found) {
+  for (Index i = first_element(); i < size; i += all_threads()) {
+    Index rest = i;
+    Index at = inner.take(rest) * w_co;
+    at += middle.take(rest) * w_ci;
+    at += columns.take(rest) * w_w;
+    at += rows.take(rest) * w_h + rest * w_d;
+    if (!is_finite(x[at])) atomicOr(found, 1);
+  }
+}
+
+// Positions of the first and the last output and tap, which bound all others.
+bool leaves(const Axis& a) {
+  const int far = (a.outputs - 1) * a.step, tap = (a.taps - 1) * a.tap_step;
+  const int least = a.first + (tap < 0 ? tap : 0), most = a.first + far + (tap > 0 ? tap : 0);
+  return a.taps > 0 && a.outputs > 0 && (least < 0 || most >= a.inputs);
+}
+
 }  // namespace
+
+bool meets_padding(const Walk& s) {
+  return leaves(s.d) || leaves(s.h) || leaves(s.w);
+}
+
+NonFinite::NonFinite(const Conv& s, const float* w, Stream stream) : memory_(1, stream) {
+  int* const found = reinterpret_cast<int*>(memory_.floats());
+  const Index ci = s.ci / s.groups, size = s.kd * s.kh * s.kw * ci * s.co;
+  check(cudaMemsetAsync(found, 0, sizeof(int), stream), "cudaMemsetAsync");
+  launch(find_nonfinite, element_blocks(size), kThreads, stream, size, Divisor(s.co), Divisor(ci), Divisor(s.kh),
+         Divisor(s.kw), s.w_d, s.w_h, s.w_w, s.w_ci, s.w_co, w, found);
+}
+
+NonFinite::NonFinite(Index size, const float* dy, Stream stream) : memory_(1, stream) {
+  int* const found = reinterpret_cast<int*>(memory_.floats());
+  check(cudaMemsetAsync(found, 0, sizeof(int), stream), "cudaMemsetAsync");
+  launch(find_nonfinite, element_blocks(size), kThreads, stream, size, Divisor(size), Divisor(1), Divisor(1),
+         Divisor(1), Index{0}, Index{0}, Index{0}, Index{0}, Index{1}, dy, found);
+}
 
 Walk forward_walk(const Conv& s) {
   const Strides x = strides_of(s.layout, s.ci, s.id, s.ih, s.iw), y = strides_of(s.layout, s.co, s.od, s.oh, s.ow);

@@ -74,6 +74,10 @@ inline float atomicAdd(float* at, float value) {
   } while (!__atomic_compare_exchange_n(bits, &old, next, false, __ATOMIC_RELAXED, __ATOMIC_RELAXED));
   return sum;
 }
+inline unsigned long long __umul64hi(unsigned long long a, unsigned long long b) {
+  __extension__ using Wide = unsigned __int128;
+  return static_cast<unsigned long long>((Wide{a} * b) >> 64);
+}
 inline int atomicOr(int* at, int value) {
   return __atomic_fetch_or(at, value, __ATOMIC_RELAXED);
 }

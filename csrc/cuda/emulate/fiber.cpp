@@ -67,7 +67,7 @@ void Fiber::switch_to(Fiber& next) {
   const void* const bottom = next.stack_ ? next.stack_ : caller_bottom;
   __sanitizer_start_switch_fiber(&fake, bottom, next.stack_ ? kBytes : caller_bytes);
 #endif
-#if defined(__SANITIZE_THREAD__)
+#if defined(TAPWISE_TSAN)
   __tsan_switch_to_fiber(next.tsan_, __tsan_switch_to_fiber_no_sync);
 #endif
 #if defined(__x86_64__)

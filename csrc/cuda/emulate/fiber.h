@@ -14,7 +14,11 @@
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
+// The thread sanitizer looks at kernels, not at the emulator: its own files are built without, but with this.
 #if defined(__SANITIZE_THREAD__)
+#define TAPWISE_TSAN 1
+#endif
+#if defined(TAPWISE_TSAN)
 #include <sanitizer/tsan_interface.h>
 extern "C" {
 void AnnotateIgnoreReadsBegin(const char* file, int line);
@@ -32,7 +36,7 @@ namespace tapwise::emulate {
 
 // What the emulator itself does to memory is no business of the thread sanitizer's.
 struct Hidden {
-#if defined(__SANITIZE_THREAD__)
+#if defined(TAPWISE_TSAN)
   Hidden() {
     AnnotateIgnoreReadsBegin(__FILE__, __LINE__);
     AnnotateIgnoreWritesBegin(__FILE__, __LINE__);
@@ -49,7 +53,7 @@ struct Hidden {
 };
 
 inline void release(void* at) {
-#if defined(__SANITIZE_THREAD__)
+#if defined(TAPWISE_TSAN)
   __tsan_release(at);
 #else
   (void)at;
@@ -57,14 +61,14 @@ inline void release(void* at) {
 }
 
 inline void acquire(void* at) {
-#if defined(__SANITIZE_THREAD__)
+#if defined(TAPWISE_TSAN)
   __tsan_acquire(at);
 #else
   (void)at;
 #endif
 }
 
-#if defined(__SANITIZE_THREAD__)
+#if defined(TAPWISE_TSAN)
 constexpr bool kReusesStacks = false;  // one thread's frames would race with those of the next on its stack
 #else
 constexpr bool kReusesStacks = true;
@@ -74,7 +78,7 @@ constexpr bool kReusesStacks = true;
 class Fiber {
  public:
   Fiber() {
-#if defined(__SANITIZE_THREAD__)
+#if defined(TAPWISE_TSAN)
     tsan_ = __tsan_get_current_fiber();
 #endif
   }
@@ -82,13 +86,13 @@ class Fiber {
     void* const memory = mmap(nullptr, kBytes, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     if (memory == MAP_FAILED) throw std::bad_alloc();
     stack_ = static_cast<char*>(memory);
-#if defined(__SANITIZE_THREAD__)
+#if defined(TAPWISE_TSAN)
     tsan_ = __tsan_create_fiber(0);
 #endif
   }
   ~Fiber() {
     if (!stack_) return;
-#if defined(__SANITIZE_THREAD__)
+#if defined(TAPWISE_TSAN)
     __tsan_destroy_fiber(tsan_);
 #endif
     munmap(stack_, kBytes);
@@ -110,7 +114,7 @@ class Fiber {
 #else
   ucontext_t context_;
 #endif
-#if defined(__SANITIZE_THREAD__)
+#if defined(TAPWISE_TSAN)
   void* tsan_;
 #endif
 #if defined(__SANITIZE_ADDRESS__)

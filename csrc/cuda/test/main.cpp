@@ -1,0 +1,193 @@
+// main.cpp — kernels with barriers, atomics, asynchronous copies and shuffles on the host against plain loops: what
+// sanitizers look at. Prints "N passed, M failed".
+//
+// Every array is a heap block of its own, to the byte, that starts as NaN; tiles are the small ones, so that grids have
+// several blocks.
+#include <cmath>
+#include <cstdio>
+#include <cstdlib>
+#include <limits>
+#include <memory>
+#include <string>
+
+#include "../nn.h"
+#include "../ops.h"
+
+namespace {
+
+using namespace tapwise;
+
+int passed = 0, failed = 0;
+
+struct Block {
+  Index size;
+  std::unique_ptr<float[]> data;
+
+  explicit Block(Index count, unsigned seed = 0) : size(count), data(new float[static_cast<std::size_t>(count)]) {
+    for (Index i = 0; i < count; ++i) {
+      seed = seed * 1664525u + 1013904223u;
+      data[static_cast<std::size_t>(i)] =
+          static_cast<float>(static_cast<int>(seed >> 20) % 9 - 4);  // small whole numbers
+    }
+  }
+  static Block unset(Index count) {
+    Block b(count);
+    for (Index i = 0; i < count; ++i) b[i] = std::numeric_limits<float>::quiet_NaN();
+    return b;
+  }
+  float& operator[](Index i) { return data[static_cast<std::size_t>(i)]; }
+  float* get() { return data.get(); }
+};
+
+void expect(Block& got, Block& want, const std::string& label) {
+  for (Index i = 0; i < got.size; ++i)
+    if (!(std::fabs(got[i] - want[i]) <= 1e-5f * std::fabs(want[i]))) {
+      std::printf("%s: element %lld is %g, not %g\n", label.c_str(), static_cast<long long>(i),
+                  static_cast<double>(got[i]), static_cast<double>(want[i]));
+      ++failed;
+      return;
+    }
+  ++passed;
+}
+
+struct Shape {
+  Layout layout;
+  Index n, ih, iw, ci, co, k, stride, pad, dilation, groups;
+};
+
+Conv conv_of(const Shape& a) {
+  Conv s{};
+  s.layout = a.layout;
+  s.n = a.n, s.groups = a.groups, s.ci = a.ci, s.co = a.co;
+  s.id = s.od = s.kd = s.sd = s.sh = s.sw = s.dil_d = 1;
+  s.ih = a.ih, s.iw = a.iw, s.kh = s.kw = a.k;
+  s.sh = s.sw = a.stride, s.dil_h = s.dil_w = a.dilation, s.pt = s.pl = a.pad;
+  s.oh = (a.ih + 2 * a.pad - a.dilation * (a.k - 1) - 1) / a.stride + 1;
+  s.ow = (a.iw + 2 * a.pad - a.dilation * (a.k - 1) - 1) / a.stride + 1;
+  const Index group = a.ci / a.groups;
+  if (a.layout == Layout::channels_last)
+    s.w_co = 1, s.w_ci = a.co, s.w_w = group * a.co, s.w_h = a.k * s.w_w, s.w_d = a.k * s.w_h;
+  else
+    s.w_w = 1, s.w_h = a.k, s.w_d = a.k * a.k, s.w_ci = s.w_d, s.w_co = group * s.w_d;
+  return s;
+}
+
+Index at(const Conv& s, Index channels, Index height, Index width, Index n, Index c, Index h, Index w) {
+  return s.layout == Layout::channels_last ? ((n * height + h) * width + w) * channels + c
+                                           : ((n * channels + c) * height + h) * width + w;
+}
+
+// visit(x, w, y) for each product of an input and a weight that an output sums.
+template <class Visit>
+void each_product(const Conv& s, const Visit& visit) {
+  const Index ci = s.ci / s.groups, co = s.co / s.groups;
+  for (Index n = 0; n < s.n; ++n)
+    for (Index o = 0; o < s.co; ++o)
+      for (Index oh = 0; oh < s.oh; ++oh)
+        for (Index ow = 0; ow < s.ow; ++ow)
+          for (Index kh = 0; kh < s.kh; ++kh)
+            for (Index kw = 0; kw < s.kw; ++kw)
+              for (Index c = 0; c < ci; ++c) {
+                const Index h = oh * s.sh + kh * s.dil_h - s.pt, w = ow * s.sw + kw * s.dil_w - s.pl;
+                if (h < 0 || h >= s.ih || w < 0 || w >= s.iw) continue;
+                visit(at(s, s.ci, s.ih, s.iw, n, o / co * ci + c, h, w),
+                      kh * s.w_h + kw * s.w_w + c * s.w_ci + o * s.w_co, at(s, s.co, s.oh, s.ow, n, o, oh, ow));
+              }
+}
+
+void test_conv(const Shape& a, const std::string& label) {
+  const Conv s = conv_of(a);
+  Block x(s.n * s.ih * s.iw * s.ci, 1), w(s.kh * s.kw * (s.ci / s.groups) * s.co, 2), dy(s.n * s.oh * s.ow * s.co, 3);
+  Block want_y(dy.size), want_dx(x.size), want_dw(w.size);
+  for (Block* b : {&want_y, &want_dx, &want_dw})
+    for (Index i = 0; i < b->size; ++i) (*b)[i] = 0;
+  each_product(s, [&](Index i, Index k, Index o) {
+    want_y[o] += x[i] * w[k];
+    want_dx[i] += dy[o] * w[k];
+    want_dw[k] += x[i] * dy[o];
+  });
+  const Epilogue plain{nullptr, nullptr, Activation::none, 0};
+  for (const cuda::Algorithm algorithm : cuda::kAlgorithms) {
+    const std::string name = label + ", " + cuda::name_of(algorithm);
+    Block y = Block::unset(dy.size), dx = Block::unset(x.size), dw = Block::unset(w.size);
+    if (!cuda::refusal(s, cuda::Pass::forward, algorithm)) {
+      cuda::conv_forward(s, cuda::plan(s, cuda::Pass::forward, algorithm, true), x.get(), w.get(), plain, y.get(), {});
+      expect(y, want_y, name + ", forward");
+    }
+    if (!cuda::refusal(s, cuda::Pass::grad_input, algorithm)) {
+      cuda::conv_grad_input(s, cuda::plan(s, cuda::Pass::grad_input, algorithm, true), dy.get(), w.get(), plain,
+                            dx.get(), {});
+      expect(dx, want_dx, name + ", grad_input");
+    }
+    if (!cuda::refusal(s, cuda::Pass::grad_weight, algorithm)) {
+      cuda::conv_grad_weight(s, cuda::plan(s, cuda::Pass::grad_weight, algorithm, true), x.get(), dy.get(), dw.get(),
+                             {});
+      expect(dw, want_dw, name + ", grad_weight");
+    }
+  }
+}
+
+// With infinite weights everywhere and padding, several blocks raise the flag that makes direct do it again.
+void test_infinite_weights() {
+  const Conv s = conv_of({Layout::channels_last, 1, 5, 5, 3, 17, 3, 1, 1, 1, 1});
+  Block x(75), w(459), y = Block::unset(425), want(425);
+  for (Index i = 0; i < 75; ++i) x[i] = 1;
+  for (Index i = 0; i < 459; ++i) w[i] = std::numeric_limits<float>::infinity();
+  for (Index i = 0; i < 425; ++i) want[i] = 1;
+  const Epilogue plain{nullptr, nullptr, Activation::none, 0};
+  cuda::conv_forward(s, cuda::plan(s, cuda::Pass::forward, cuda::Algorithm::im2col, false), x.get(), w.get(), plain,
+                     y.get(), {});
+  for (Index i = 0; i < 425; ++i) y[i] = y[i] == std::numeric_limits<float>::infinity() ? 1 : y[i];
+  expect(y, want, "infinite weights");
+}
+
+void test_norm() {
+  const cuda::Channels s{50, 3, 1};
+  Block x(150, 4), mean = Block::unset(3), variance = Block::unset(3), want_mean(3), want_variance(3);
+  for (Index c = 0; c < 3; ++c) {
+    double sum = 0, squares = 0;
+    for (Index i = 0; i < 50; ++i) sum += static_cast<double>(x[3 * i + c]);
+    for (Index i = 0; i < 50; ++i) squares += std::pow(static_cast<double>(x[3 * i + c]) - sum / 50, 2);
+    want_mean[c] = static_cast<float>(sum / 50);
+    want_variance[c] = static_cast<float>(squares / 50);
+  }
+  cuda::batch_norm_statistics(s, x.get(), mean.get(), variance.get(), {});
+  expect(mean, want_mean, "mean");
+  expect(variance, want_variance, "variance");
+}
+
+void test_softmax() {
+  constexpr Index kRows = 9, kClasses = 45;
+  Block x(kRows * kClasses, 5), y = Block::unset(kRows * kClasses), sums(kRows), ones(kRows);
+  cuda::softmax(kRows, kClasses, x.get(), y.get(), {});
+  for (Index row = 0; row < kRows; ++row) {
+    sums[row] = 0;
+    ones[row] = 1;
+    for (Index c = 0; c < kClasses; ++c) sums[row] += y[row * kClasses + c];
+  }
+  expect(sums, ones, "softmax");
+}
+
+}  // namespace
+
+int main(int count, char** words) {
+  emulate::set_seed(count > 1 ? static_cast<unsigned>(std::atoi(words[1])) : 0);
+  cuda::set_tile(16);
+#ifdef TAPWISE_TSAN
+  // It follows 8,128 threads of a grid at most.
+  test_conv({Layout::channels_last, 2, 5, 4, 2, 17, 2, 1, 1, 1, 1}, "2x2");
+  test_conv({Layout::channels_last, 1, 7, 8, 4, 12, 2, 2, 1, 1, 1}, "fours, stride 2");
+#else
+  for (const Layout layout : {Layout::channels_last, Layout::channels_first}) {
+    const std::string name = layout == Layout::channels_last ? "channels last" : "channels first";
+    test_conv({layout, 2, 6, 5, 5, 19, 3, 1, 1, 1, 1}, name + ", 3x3");
+    test_conv({layout, 1, 7, 8, 8, 20, 3, 2, 1, 1, 1}, name + ", fours, stride 2");
+    test_conv({layout, 1, 7, 6, 6, 4, 2, 1, 0, 2, 2}, name + ", dilated, two groups");
+  }
+#endif
+  test_infinite_weights();
+  test_norm();
+  test_softmax();
+  std::printf("%d passed, %d failed\n", passed, failed);
+  return failed ? 1 : 0;
+}

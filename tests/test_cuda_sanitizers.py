@@ -1,0 +1,108 @@
+"""The CUDA kernels on the host under sanitizers, and bugs put into them that each checker must find.
+
+A removed barrier or atomic, an index one too far, a missing wait and an unset read are edits of the shipped sources.
+Budget, on two cores: 3 minutes.
+"""
+
+import re
+import shutil
+import subprocess
+import sys
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(1200),
+    pytest.mark.xdist_group("cuda sanitizers"),
+    pytest.mark.skipif(sys.platform != "linux", reason="the emulator switches stacks as Linux has them: run it there"),
+]
+CHECKERS = {
+    "fibers": [],
+    "address": ["-fsanitize=address,undefined", "-fno-sanitize-recover=all", "-fno-omit-frame-pointer"],
+    "thread": ["-fsanitize=thread"],
+}
+FLAGS = ["-std=c++20", "-O1", "-g1", "-Wall", "-Wextra", "-Wshadow", "-Wno-unknown-pragmas", "-x", "c++", "-c"]
+
+
+def compiled(source, checker, folder):
+    """The emulator's own files are built without the thread sanitizer, and told of it."""
+    flags = ["-DTAPWISE_TSAN"] if checker == "thread" and source.parent.name == "emulate" else CHECKERS[checker]
+    target = folder / f"{source.name}.o"
+    result = subprocess.run(["c++", *FLAGS, *flags, source, "-o", target], capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr[-4000:]
+    return target
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory):
+    """objects(checker) -> the object file of each source, compiled once."""
+    if shutil.which("c++") is None:
+        pytest.skip("c++ is missing: apt-get install g++")
+    made = {}
+
+    def objects(checker):
+        if checker not in made:
+            folder = tmp_path_factory.mktemp(checker)
+            cuda = ROOT / "csrc/cuda"
+            sources = [*cuda.glob("*.cu"), *cuda.glob("emulate/*.cpp"), *cuda.glob("test/*.cpp")]
+            with ThreadPoolExecutor(2) as pool:
+                files = pool.map(lambda source: compiled(source, checker, folder), sources)
+                made[checker] = dict(zip((source.name for source in sources), files, strict=True))
+        return made[checker]
+
+    return objects
+
+
+def run(files, checker, folder, *arguments):
+    runner = folder / "runner"
+    subprocess.run(["c++", *CHECKERS[checker], *files, "-o", runner], check=True)
+    return subprocess.run([runner, *arguments], capture_output=True, text=True, check=False)
+
+
+@pytest.mark.parametrize(
+    ("checker", "seed"),
+    [(checker, seed) for checker in CHECKERS for seed in "012" if checker != "thread" or seed == "0"],
+)
+def test_kernels_are_clean(objects, checker, seed, tmp_path):
+    """The thread sanitizer sees no order of threads but what barriers make, so one seed is enough."""
+    result = run(objects(checker).values(), checker, tmp_path, seed)
+    assert result.returncode == 0, result.stdout + result.stderr[-4000:]
+    assert result.stdout.strip().endswith("passed, 0 failed")
+
+
+# (checker, source, old, new, what it says)
+BUGS = {
+    "a removed barrier": ("fibers", "gemm.h", "    __syncthreads();\n", "", "element .* is -?nan"),
+    "a removed barrier, as a race": ("thread", "direct.cu", "    __syncthreads();\n", "", "data race[^=]*direct.cu"),
+    "a barrier that some don't reach": (
+        "fibers", "direct.cu", "__syncthreads();", "if (t < half) __syncthreads();", "not all threads reach",
+    ),
+    "a removed atomic": ("thread", "walk.cu", "atomicOr(found, 1)", "*found |= 1", "data race[^=]*walk.cu"),
+    "a global index one too far": ("address", "direct.cu", "i < size;", "i <= size;", "buffer-overflow[^=]*direct"),
+    "a shared index one too far": ("address", "direct.cu", "sums[t + half]", "sums[t + half + 1]", "direct.cu.*index"),
+    "a missing wait": (
+        "fibers", "gemm.h", "__pipeline_wait_prior(T::kStages - 2)", "__pipeline_wait_prior(T::kStages)", "is -?nan",
+    ),
+    "an unset read": ("fibers", "direct.cu", "  sums[t] = sum;", "  if (t) sums[t] = sum;", "element .* is -?nan"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("bug", BUGS)
+def test_checkers_find(objects, bug, tmp_path):
+    checker, name, old, new, message = BUGS[bug]
+    folder = tmp_path / "csrc"
+    shutil.copytree(ROOT / "csrc", folder, ignore=shutil.ignore_patterns("cpu", "bind"))
+    changed = folder / "cuda" / name
+    text = changed.read_text(encoding="utf-8")
+    assert text.count(old) == 1
+    changed.write_text(text.replace(old, new), encoding="utf-8")
+    source = changed if changed.suffix == ".cu" else folder / "cuda" / "im2col.cu"
+    files = {**objects(checker), source.name: compiled(source, checker, tmp_path)}
+    result = run(files.values(), checker, tmp_path, "1")
+    assert result.returncode != 0
+    said = result.stdout + result.stderr
+    assert re.search(message, said), said[-4000:]
