@@ -100,10 +100,10 @@ struct Window {
   }
 };
 
-__global__ __launch_bounds__(kThreads) void max_pool_forward(const Pool s, const Axes axes, const Numbering by,
-                                                             const Index size, const float* __restrict__ x,
-                                                             float* __restrict__ y,
-                                                             std::int32_t* __restrict__ indices) {
+__global__ __launch_bounds__(kThreads, 2) void max_pool_forward(const Pool s, const Axes axes, const Numbering by,
+                                                                const Index size, const float* __restrict__ x,
+                                                                float* __restrict__ y,
+                                                                std::int32_t* __restrict__ indices) {
   const PoolStrides from = pool_strides(s.layout, s.c, s.id, s.ih, s.iw);
   for (Index i = first_element(); i < size; i += all_threads()) {
     const Element o = element_at(i, by);
@@ -126,15 +126,15 @@ __global__ __launch_bounds__(kThreads) void max_pool_forward(const Pool s, const
   }
 }
 
-__global__ __launch_bounds__(kThreads) void check_indices(const Index size, const Index plane,
-                                                          const std::int32_t* __restrict__ indices, int* found) {
+__global__ __launch_bounds__(kThreads, 2) void check_indices(const Index size, const Index plane,
+                                                             const std::int32_t* __restrict__ indices, int* found) {
   for (Index i = first_element(); i < size; i += all_threads())
     if (indices[i] < 0 || indices[i] >= plane) atomicOr(found, 1);
 }
 
-__global__ __launch_bounds__(kThreads) void max_pool_scatter(const Pool s, const float* __restrict__ dy,
-                                                             const std::int32_t* __restrict__ indices,
-                                                             float* __restrict__ dx) {
+__global__ __launch_bounds__(kThreads, 2) void max_pool_scatter(const Pool s, const float* __restrict__ dy,
+                                                                const std::int32_t* __restrict__ indices,
+                                                                float* __restrict__ dx) {
   const PoolStrides from = pool_strides(s.layout, s.c, s.od, s.oh, s.ow);
   const PoolStrides to = pool_strides(s.layout, s.c, s.id, s.ih, s.iw);
   const Index inputs = s.id * s.ih * s.iw, outputs = s.od * s.oh * s.ow;
@@ -147,9 +147,9 @@ __global__ __launch_bounds__(kThreads) void max_pool_scatter(const Pool s, const
   }
 }
 
-__global__ __launch_bounds__(kThreads) void average_pool_forward(const Pool s, const Axes axes, const Numbering by,
-                                                                 const Index size, const float* __restrict__ x,
-                                                                 float* __restrict__ y) {
+__global__ __launch_bounds__(kThreads, 2) void average_pool_forward(const Pool s, const Axes axes, const Numbering by,
+                                                                    const Index size, const float* __restrict__ x,
+                                                                    float* __restrict__ y) {
   const PoolStrides from = pool_strides(s.layout, s.c, s.id, s.ih, s.iw);
   for (Index i = first_element(); i < size; i += all_threads()) {
     const Element o = element_at(i, by);
@@ -181,9 +181,9 @@ __device__ __forceinline__ bool holds(int o, Index p, const PoolAxis& a, bool ad
   return adaptive || (static_cast<int>(p) + a.before - o * a.stride) % a.dilation == 0;
 }
 
-__global__ __launch_bounds__(kThreads) void average_pool_gather(const Pool s, const Axes axes, const Numbering by,
-                                                                const Index size, const float* __restrict__ dy,
-                                                                float* __restrict__ dx) {
+__global__ __launch_bounds__(kThreads, 2) void average_pool_gather(const Pool s, const Axes axes, const Numbering by,
+                                                                   const Index size, const float* __restrict__ dy,
+                                                                   float* __restrict__ dx) {
   const PoolStrides from = pool_strides(s.layout, s.c, s.od, s.oh, s.ow);
   for (Index i = first_element(); i < size; i += all_threads()) {
     const Element p = element_at(i, by);
