@@ -201,7 +201,7 @@ def includes_beyond(path):
         return {
             name
             for name in includes
-            if re.search(r"\.\.(?!/shape\.h|/(?:portable|ops)\.h)|cpu/|bind/|pybind11|Python", name)
+            if re.search(r"\.\.(?!/shape\.h|/(?:portable|ops|nn)\.h)|cpu/|bind/|pybind11|Python", name)
         }
     closed = ("cpu/", "intrin", "neon") if folder == "bind" else ("bind/", "pybind11", "Python.h")
     return {name for name in includes if any(word in name for word in closed)}
