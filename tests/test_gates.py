@@ -144,3 +144,13 @@ def test_import_is_light(capsys):
     seconds = min(float(run("-c", script)) for _ in range(5))
     with capsys.disabled():
         print(f" import tapwise: {seconds * 1e3:.0f} ms beyond NumPy's", end=" ")
+
+
+def test_the_training_layer_is_imported_when_it_is_used():
+    """Gate 23: `import tapwise` for the operations alone takes less than NumPy; nothing public is missing for it."""
+    code = (
+        "import sys, tapwise; assert 'tapwise.layers' not in sys.modules, 'layers';"
+        "missing = [name for name in dir(tapwise) if not hasattr(tapwise, name)]; assert not missing, missing;"
+        "assert callable(tapwise.quantize) and tapwise.Sequential and 'tapwise.layers' in sys.modules"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)

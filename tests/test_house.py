@@ -81,7 +81,7 @@ MAY_IMPORT = {
     "schedule.py": {"layers", "graph", "arena", "ops", "repeat"},
     "repeat.py": {"layers", "graph", "ops"},
     "arena.py": set(),
-    "quantize.py": {"layers", "model", "ops", "trainer", "arrays"},
+    "quantization.py": {"layers", "model", "ops", "trainer", "arrays"},
     "summary.py": {"layers"},
     "objective.py": {"losses", "metrics"},
     "given.py": {"arrays", "data", "layers", "objective", "random", "scaling"},
