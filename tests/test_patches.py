@@ -294,7 +294,7 @@ def test_dicom_is_read():
         ({"state": "map.txt"}, "state must be a file that ends in .npy, got map.txt"),
         ({"model": tapwise.Sequential([tapwise.Input((4,)), layers.Dense(2)])}, r"model must take patches \(h, w, c\)"),
     ],
-    ids=str,
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
 def test_rejects(change, message, image):
     given = {"model": plain(), "image": image, **change}
