@@ -74,10 +74,25 @@ NETWORKS = {
 }
 
 
+def parts_of(module):
+    """Layers in Keras' order: of those equally far from the end the main way's before the shortcut's."""
+    if isinstance(module, Residual):
+        main, shortcut = list(parts_of(module.main)), list(parts_of(module.shortcut))
+        beside = len(main) - len(shortcut)
+        yield from main[:beside]
+        for pair in zip(main[beside:], shortcut, strict=True):
+            yield from pair
+    elif isinstance(module, nn.Sequential):
+        for part in module:
+            yield from parts_of(part)
+    else:
+        yield module
+
+
 def weights_of(module):
     """Parameters and running statistics in Keras' order, a tensor each with the way to Keras' axes."""
     found = []
-    for part in module.modules():
+    for part in parts_of(module):
         if isinstance(part, nn.BatchNorm2d):
             found += [(t, None) for t in (part.weight, part.bias, part.running_mean, part.running_var)]
         elif isinstance(part, (nn.Conv2d, nn.Linear)):
