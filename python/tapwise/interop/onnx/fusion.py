@@ -18,7 +18,37 @@ from .values import Array, Memory, Pending, Shape, Value
 Pairs = tuple[tuple[int, int], ...]
 
 
-class Linear(Pending):
+class Activated(Pending):
+    """An operation whose last pass may apply an activation."""
+
+    kind: str | None = None
+    alpha: float | None = None
+
+    def activated(self, kind: str, alpha: float | None) -> bool:
+        if self.kind:
+            return False
+        self.kind, self.alpha = kind, alpha
+        return True
+
+
+class Finished(Activated):
+    """One of x whose last pass may add a residual before that."""
+
+    x: Memory
+    y_shape: Shape
+    residual: Memory | None = None
+
+    def added(self, other: Memory) -> bool:
+        if self.kind or self.residual or other.shape != self.y_shape:
+            return False
+        self.residual = other
+        return True
+
+    def reads(self) -> list[Memory]:
+        return [self.x] if self.residual is None else [self.x, self.residual]
+
+
+class Linear(Finished):
     """A convolution, transposed or not, or a product with constant or changing weights.
 
     arrange(w) is a view of ONNX' weights as the operation takes them, spread(gain) the gain of its channels beside it,
@@ -42,9 +72,6 @@ class Linear(Pending):
         self.depthwise: dict[str, Any] | None = None  # strides, padding, dilation of such a convolution
         self.gain: Array | None = None
         self.shift: Array | None = None
-        self.residual: Memory | None = None
-        self.kind: str | None = None
-        self.alpha: float | None = None
 
     def scaled(self, gain: Array, shift: Array) -> bool:
         if self.kind or self.residual or not self.w.constant or not (self.b is None or self.b.constant):
@@ -53,21 +80,9 @@ class Linear(Pending):
         self.shift = shift if self.shift is None else self.shift * gain + shift
         return True
 
-    def added(self, other: Memory) -> bool:
-        if self.kind or self.residual or other.shape != self.y_shape:
-            return False
-        self.residual = other
-        return True
-
-    def activated(self, kind: str, alpha: float | None) -> bool:
-        if self.kind:
-            return False
-        self.kind, self.alpha = kind, alpha
-        return True
-
     def launch(self, run: Run) -> Memory:
         kind, alpha, apply = self.kind, self.alpha, self.apply
-        reads = [self.x] if self.residual is None else [self.x, self.residual]
+        reads = self.reads()
         if not (self.w.constant and (self.b is None or self.b.constant)):
             return self._with_changing_weights(run, reads)
         w, b = self.weights(run)
@@ -115,32 +130,17 @@ class Linear(Pending):
         return packed, b
 
 
-class ByChannel(Pending):
+class ByChannel(Finished):
     """gain * (x - mean) / sqrt(variance + epsilon) + shift for each channel, the last axis of x's memory."""
 
     def __init__(self, x: Memory, gain: Array, shift: Array, mean: Array, variance: Array, epsilon: float) -> None:
         self.x, self.gain, self.shift, self.mean, self.variance = x, gain, shift, mean, variance
-        self.epsilon = epsilon
-        self.kind: str | None = None
-        self.alpha: float | None = None
-        self.residual: Memory | None = None
+        self.y_shape, self.epsilon = x.shape, epsilon
 
     def scaled(self, gain: Array, shift: Array) -> bool:
         if self.kind or self.residual:
             return False
         self.gain, self.shift = self.gain * gain, self.shift * gain + shift
-        return True
-
-    def added(self, other: Memory) -> bool:
-        if self.kind or self.residual or other.shape != self.x.shape:
-            return False
-        self.residual = other
-        return True
-
-    def activated(self, kind: str, alpha: float | None) -> bool:
-        if self.kind:
-            return False
-        self.kind, self.alpha = kind, alpha
         return True
 
     def launch(self, run: Run) -> Memory:
@@ -154,23 +154,14 @@ class ByChannel(Pending):
                 arrays[0], *statistics, epsilon=epsilon, activation=kind, alpha=alpha, residual=residual, out=arrays[-1]
             )
 
-        reads = [self.x] if self.residual is None else [self.x, self.residual]
-        return run.call(step, reads, self.x.shape, self.x.dtype, kernels=True)
+        return run.call(step, self.reads(), self.y_shape, self.x.dtype, kernels=True)
 
 
-class Sum(Pending):
+class Sum(Activated):
     """a + b, of one shape."""
 
     def __init__(self, a: Memory, b: Memory) -> None:
         self.a, self.b = a, b
-        self.kind: str | None = None
-        self.alpha: float | None = None
-
-    def activated(self, kind: str, alpha: float | None) -> bool:
-        if self.kind:
-            return False
-        self.kind, self.alpha = kind, alpha
-        return True
 
     def launch(self, run: Run) -> Memory:
         kind, alpha = self.kind, self.alpha
