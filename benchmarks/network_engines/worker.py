@@ -1,20 +1,14 @@
 """One engine in a process: loads the ONNX file it is told, checks its result, times it, sleeps in a read otherwise."""
 
 import json
-import os
 import sys
 import time
 
-from peer_engines.worker import error, limit, round_seconds, spread
+from peer_engines.worker import answering, error, limit, round_seconds, spread
 
 
 def main():
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-
-    def answer(**message):
-        print(json.dumps(message), file=answers, flush=True)
-
+    answer = answering()
     settings = json.loads(sys.stdin.readline())
     cpus = limit(settings["threads"])
     try:

@@ -16,12 +16,7 @@ WARM_SHARE = 0.2
 
 
 def main():
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-
-    def answer(**message):
-        print(json.dumps(message), file=answers, flush=True)
-
+    answer = answering()
     settings = json.loads(sys.stdin.readline())
     cpus = limit(settings["threads"])
     try:
@@ -46,6 +41,17 @@ def main():
         except Exception as error:
             calls = []
             answer(error=f"{type(error).__name__}: {error}")
+
+
+def answering():
+    """answer(**message) writes a line to standard output, which from here on is standard error to everybody else."""
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
+
+    def answer(**message):
+        print(json.dumps(message), file=answers, flush=True)
+
+    return answer
 
 
 def limit(threads):

@@ -4,7 +4,6 @@ Messages are lines of JSON over standard input and output.
 """
 
 import json
-import os
 import resource
 import sys
 import time
@@ -14,16 +13,11 @@ from statistics import median
 import numpy as np
 
 from networks import TASKS
-from peer_engines.worker import limit
+from peer_engines.worker import answering, limit
 
 
 def main():
-    answers = os.fdopen(os.dup(1), "w")
-    os.dup2(2, 1)
-
-    def answer(**message):
-        print(json.dumps(message), file=answers, flush=True)
-
+    answer = answering()
     settings = json.loads(sys.stdin.readline())
     limit(settings["threads"])
     try:
