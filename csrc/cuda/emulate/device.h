@@ -102,7 +102,7 @@ inline const char* cudaGetErrorString(cudaError_t code) {
 // What it gives starts as NaN.
 inline cudaError_t cudaMallocAsync(void** memory, std::size_t bytes, cudaStream_t) {
   *memory = std::malloc(bytes);
-  if (*memory) std::memset(*memory, 0xFF, bytes);
+  if (*memory) ::tapwise::emulate::unset(*memory, bytes);
   return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
 }
 inline cudaError_t cudaFreeAsync(void* memory, cudaStream_t) {

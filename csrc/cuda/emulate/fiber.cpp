@@ -31,19 +31,19 @@ tapwise_switch_stack:
 )");
 #endif
 
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TAPWISE_ASAN)
 const void* Fiber::caller_bottom = nullptr;
 std::size_t Fiber::caller_bytes = 0;
 #endif
 
 void entered() {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TAPWISE_ASAN)
   __sanitizer_finish_switch_fiber(nullptr, &Fiber::caller_bottom, &Fiber::caller_bytes);
 #endif
 }
 
 void Fiber::restart() {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TAPWISE_ASAN)
   __asan_unpoison_memory_region(stack_, kBytes);
 #endif
 #if defined(__x86_64__)
@@ -62,7 +62,7 @@ void Fiber::restart() {
 }
 
 void Fiber::switch_to(Fiber& next) {
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TAPWISE_ASAN)
   void* fake = nullptr;
   const void* const bottom = next.stack_ ? next.stack_ : caller_bottom;
   __sanitizer_start_switch_fiber(&fake, bottom, next.stack_ ? kBytes : caller_bytes);
@@ -75,7 +75,7 @@ void Fiber::switch_to(Fiber& next) {
 #else
   swapcontext(&context_, &next.context_);
 #endif
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TAPWISE_ASAN)
   // Back on the caller's stack nothing is learnt; on a thread's own, where the caller's is.
   const void* from = nullptr;
   std::size_t bytes = 0;

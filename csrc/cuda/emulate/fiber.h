@@ -10,12 +10,19 @@
 #include <cstdint>
 #include <new>
 
-#if defined(__SANITIZE_ADDRESS__)
+// gcc defines macros, clang answers.
+#if defined(__has_feature)
+#define TAPWISE_CHECKED_BY(sanitizer) __has_feature(sanitizer##_sanitizer)
+#else
+#define TAPWISE_CHECKED_BY(sanitizer) 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || TAPWISE_CHECKED_BY(address)
+#define TAPWISE_ASAN 1
 #include <sanitizer/asan_interface.h>
 #include <sanitizer/common_interface_defs.h>
 #endif
 // The thread sanitizer looks at kernels, not at the emulator: its own files are built without, but with this.
-#if defined(__SANITIZE_THREAD__)
+#if defined(__SANITIZE_THREAD__) || TAPWISE_CHECKED_BY(thread)
 #define TAPWISE_TSAN 1
 #endif
 #if defined(TAPWISE_TSAN)
@@ -117,7 +124,7 @@ class Fiber {
 #if defined(TAPWISE_TSAN)
   void* tsan_;
 #endif
-#if defined(__SANITIZE_ADDRESS__)
+#if defined(TAPWISE_ASAN)
   static const void* caller_bottom;
   static std::size_t caller_bytes;
   friend void entered();

@@ -10,6 +10,9 @@
 #include <vector>
 
 #include "fiber.h"
+#if TAPWISE_CHECKED_BY(memory)
+#include <sanitizer/msan_interface.h>
+#endif
 
 namespace tapwise::emulate {
 namespace {
@@ -64,11 +67,6 @@ Grid grid;
 
 Thread& current() {
   return grid.threads[grid.at.thread];
-}
-
-// Bits of a NaN in every float and in every bfloat16.
-void fill_nan(void* memory, std::size_t bytes) {
-  std::memset(memory, 0xFF, bytes);
 }
 
 void leave() {
@@ -171,6 +169,14 @@ void set_seed(std::uint32_t seed) {
   grid.random.seed(seed);
 }
 
+// Bits of a NaN in every float and in every bfloat16.
+void unset(void* memory, std::size_t bytes) {
+  std::memset(memory, 0xFF, bytes);
+#if TAPWISE_CHECKED_BY(memory)
+  __msan_allocated_memory(memory, bytes);
+#endif
+}
+
 Place place() {
   return grid.at;
 }
@@ -199,7 +205,7 @@ void* shared_memory(const void* declaration, std::size_t bytes) {
   // To the byte: the address sanitizer guards what comes after.
   void* memory = nullptr;
   if (posix_memalign(&memory, kAlignment, bytes) != 0) throw std::bad_alloc();
-  fill_nan(memory, bytes);
+  unset(memory, bytes);
   grid.shared.push_back({declaration, static_cast<unsigned char*>(memory)});
   return memory;
 }
@@ -225,7 +231,7 @@ void copy_later(void* to, const void* from, std::size_t bytes, std::size_t zeros
     return;
   }
   std::memcpy(value, from, bytes - zeros);
-  fill_nan(to, bytes);
+  unset(to, bytes);
   const Hidden hidden;
   Copy& copy = current().copies.emplace_back(Copy{to, bytes, current().group, {}});
   std::memcpy(copy.value, value, sizeof value);

@@ -25,6 +25,7 @@ enum class Wait { none, warp, block, end };
 
 void set_seed(std::uint32_t seed);
 void barrier(Wait, bool orders_memory, const Where&);
+void unset(void* memory, std::size_t bytes);                      // NaN; to the memory sanitizer, never written
 void* shared_memory(const void* declaration, std::size_t bytes);  // the block's own for this declaration
 void* exchange(std::size_t bytes);                                // a slot for each lane of the warp, 64 bytes apart
 

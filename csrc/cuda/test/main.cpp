@@ -32,7 +32,7 @@ struct Block {
   }
   static Block unset(Index count) {
     Block b(count);
-    for (Index i = 0; i < count; ++i) b[i] = std::numeric_limits<float>::quiet_NaN();
+    emulate::unset(b.get(), static_cast<std::size_t>(count) * sizeof(float));
     return b;
   }
   float& operator[](Index i) { return data[static_cast<std::size_t>(i)]; }
