@@ -259,7 +259,7 @@ def test_rejects(call, message):
 
 
 def test_what_is_no_model_and_what_has_two_inputs_is_refused():
-    with pytest.raises(TypeError, match=r"model must be a tapwise.Model, got function"):
+    with pytest.raises(TypeError, match=r"model must be a tapwise.Model, .* got function"):
         explain.occlusion(lambda x: x, X)
     with pytest.raises(TypeError, match=r"images must be numbers, got <U3"):
         explain.grad_cam(pooled(), np.array("cat"))

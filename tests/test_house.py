@@ -105,7 +105,8 @@ MAY_IMPORT = {
     "model_config.py": {"layers", "configured", "model"},
     "applications": {"applications", "layers", "initializers", "model"},
     "saving": FAMILY
-    | {"_version", "data", "saving", "model", "model_config", "losses", "metrics", "optimizers", "scaling"},
+    | {"_version", "data", "saving", "model", "model_config", "losses", "metrics", "optimizers", "scaling"}
+    | {"interop.onnx"},
     "numpy_im2col.py": set(),
     "interop/onnx": {"interop.onnx", "backend", "isa", "ops", "arena", "layers", "model"},
     "console.py": set(),

@@ -132,17 +132,19 @@ def image_of(path: Path, model: Model) -> tuple[Array | None, Array]:
     import numpy as np
 
     from .data.folder import read_image
+    from .explain.subject import channel_axis
 
     if path.suffix == ".npy":
         try:
             return None, np.load(path, allow_pickle=False)
         except (OSError, ValueError) as error:
             raise ValueError(f"{path}: not an array: {error}") from error
-    shape = model.input_shape[1:]
-    if len(shape) != 3 or shape[-1] not in (1, 3):
+    shape, axis = model.input_shape[1:], channel_axis(model, model.inputs[0])
+    if len(shape) != 3 or axis is None or shape[axis] not in (1, 3):
         raise ValueError(f"IMAGE must be an .npy of shape {shape} for this model, got {path}")
-    mode = "L" if shape[-1] == 1 else "RGB"
-    return read_image(path, None, mode), read_image(path, shape[:2], mode).astype(np.float32)
+    mode, size = "L" if shape[axis] == 1 else "RGB", (*shape[:axis], *shape[axis + 1 :])
+    x = np.moveaxis(read_image(path, size, mode).astype(np.float32), -1, axis)
+    return read_image(path, None, mode), x
 
 
 def names_of(args: argparse.Namespace, count: int) -> list[str] | None:

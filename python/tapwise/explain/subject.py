@@ -9,6 +9,7 @@ import numpy as np
 
 from ..layers.conv import Conv
 from ..layers.layer import InputLayer, Layer, shape_text
+from ..layers.reshape import Permute
 from ..layers.symbolic import Node, Symbolic
 from ..model import Model
 from ..tape import Tape, tensor_of
@@ -21,7 +22,9 @@ Classes: TypeAlias = "int | Sequence[int] | Array | None"
 def images_of(model: Model, images: Array) -> Array:
     """images (n, ...) or one of them as (n, ...) of the model's type. Raises ValueError if they don't fit it."""
     if not isinstance(model, Model):
-        raise TypeError(f"model must be a tapwise.Model, got {type(model).__name__}")
+        raise TypeError(
+            f"model must be a tapwise.Model, which interop.onnx.load_layers makes of a file, got {type(model).__name__}"
+        )
     if len(model.input_names) != 1:
         raise ValueError(f"model must have one input, got {', '.join(model.input_names)}")
     images = np.asarray(images)
@@ -74,21 +77,32 @@ def one_hot(classes: Array, count: int) -> Array:
 def channel_axes(model: Model) -> dict[Symbolic, int | None]:
     """The axis of channels in one example of each tensor; None where there is none.
 
-    It is that of the convolution before it in the model, or of the first one; without any convolution the last axis of
-    (h, w, c) and none of (h, w) or (n,).
+    It is that of the convolution before it in the model, or of the first one; a Permute in between moves it. Without
+    any convolution it is the last axis of (h, w, c) and none of (h, w) or (n,).
     """
-    found = [node.layer for node in model.nodes if isinstance(node.layer, Conv)]
-    layer = found[0] if found else None
-    axes = {tensor: axis_behind(tensor, layer) for tensor in model.inputs}
-    for node in model.nodes:
+    convs = [number for number, node in enumerate(model.nodes) if isinstance(node.layer, Conv)]
+    first = convs[0] if convs else len(model.nodes)
+    layer = model.nodes[first].layer if convs else None
+    axes: dict[Symbolic, int | None] = {tensor: axis_behind(tensor, layer) for tensor in model.inputs}
+    for number, node in enumerate(model.nodes):
         layer = node.layer if isinstance(node.layer, Conv) else layer
-        axes[node.output] = axis_behind(node.output, layer)
+        axis = axes[node.inputs[0]]
+        if isinstance(node.layer, Permute) and number > first and axis is not None:
+            axes[node.output] = node.layer.dims.index(axis + 1)
+        else:
+            axes[node.output] = axis_behind(node.output, layer)
+    for node in reversed(model.nodes[:first]) if convs else ():
+        axis = axes[node.output]
+        if isinstance(node.layer, Permute) and axis is not None:
+            axes[node.inputs[0]] = node.layer.dims[axis] - 1
+        elif len(node.inputs[0].example) == len(node.output.example):
+            axes[node.inputs[0]] = axis
     return axes
 
 
-def axis_behind(tensor: Symbolic, layer: Conv | None) -> int | None:
+def axis_behind(tensor: Symbolic, layer: Layer | None) -> int | None:
     rank = len(tensor.example)
-    if layer is None:
+    if not isinstance(layer, Conv):
         return rank - 1 if rank > 2 else None
     if rank < 2 or rank == layer.rank:
         return None
@@ -119,7 +133,8 @@ def last_maps(model: Model) -> Symbolic:
         readers: list[Node] = [node for node in model.nodes if tensor in node.inputs]
         if len(readers) != 1 or len(readers[0].output.example) != len(tensor.example):
             return tensor
-        if sizes[readers[0].output] != sizes[tensor] or readers[0].output in model.outputs:
+        ends = isinstance(readers[0].layer, Permute) or readers[0].output in model.outputs
+        if ends or sizes[readers[0].output] != sizes[tensor]:
             return tensor
         tensor = readers[0].output
 

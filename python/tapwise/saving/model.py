@@ -70,11 +70,16 @@ def save_model(
 def load_model(
     path: str | os.PathLike[str], custom_objects: Mapping[str, type[Any]] | None = None, compile: bool = True
 ) -> Model:
-    """The model in path, compiled with its optimizer's state unless compile=False; of Keras' .keras and .h5 never.
+    """The model in path, compiled with its optimizer's state unless compile=False; of Keras' .keras and .h5 never, nor
+    of an .onnx, which interop.onnx.load_layers reads.
 
     custom_objects: classes of one's own, by name. Raises ValueError naming the file if it is damaged, no such file, or
     written by a newer version.
     """
+    if Path(path).suffix == ".onnx":
+        from ..interop.onnx import load_layers
+
+        return load_layers(path)
     if is_keras(path):
         return load_keras(path, custom_objects)
     config, arrays = read(path)

@@ -1,5 +1,6 @@
-"""ONNX models on Tapwise: load runs one, export writes one, Backend is what ONNX' own tests call.
+"""ONNX models on Tapwise: load runs one, load_layers makes layers of it, export writes one.
 
+Backend is what ONNX' own tests call.
 What isn't ours runs through onnx.reference, and report() of a model says so. Needs the package onnx.
 """
 
@@ -8,6 +9,11 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from numpy.typing import DTypeLike
+
+    from ...model import Model as Network
     from .model import Model as Model
 
 MOST_BYTES = 1 << 32
@@ -26,6 +32,19 @@ def load(model: Any, *, most_bytes: int = MOST_BYTES) -> Model:
     proto, folder = read(model)
     reader = Reader(proto, folder)
     return Model(reader.graph(), reader.versions, most_bytes)
+
+
+def load_layers(model: Any, input_shape: Sequence[int] | None = None, *, dtype: DTypeLike = "float32") -> Network:
+    """A functional tapwise.Model of the same results: it can be explained, trained further and saved.
+
+    model: what load takes, or a model of load. input_shape: that of one example, as the file has it, where the file
+    leaves sizes open. Layers have the names of the values that they make; the batch is free. Raises ValueError naming
+    the operators that no layer stands for, and what load raises.
+    """
+    from .model import Model as Loaded
+    from .rebuilt import rebuilt
+
+    return rebuilt(model if isinstance(model, Loaded) else load(model), input_shape, dtype)
 
 
 def export(model: Any, path: Any = None, *, opset: int = 17) -> Any:
@@ -49,4 +68,8 @@ def __getattr__(name: str) -> Any:
         from .model import Model
 
         return Model
+    if name == "LAYERS":  # those of load_layers that aren't in tapwise.layers, for load_model's custom_objects
+        from .own_layers import LAYERS
+
+        return LAYERS
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

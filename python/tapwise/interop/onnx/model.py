@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from threading import Lock
 from typing import Any
 
@@ -139,6 +139,28 @@ class Model:
                 if not left[name] and name not in self._constants:
                     values.pop(name, None)
 
+    @property
+    def nodes(self) -> list[Node]:
+        """Those that need an input; what the others make is constant."""
+        return list(self._nodes)
+
+    def walk(self, arrays: Sequence[Any]) -> Iterator[tuple[Node | None, Run, dict[str, Value]]]:
+        """Each node, the run and what the node makes of these inputs, nothing joined; first None and what is given."""
+        run, left = Run({}, self.most_bytes), dict(self.graph.readers)
+        values = {name: Value(value.memory, value.last) for name, value in self._constants.items()}
+        values |= {port.name: Value(Memory(array)) for port, array in zip(self.inputs, arrays, strict=True)}
+        yield None, run, several_readers(values)
+        for node in self._nodes:
+            with np.errstate(all="ignore"):
+                made = self._compute(run, node, values)
+            values |= several_readers(made)
+            yield node, run, made
+            run.steps.clear()
+            for name in node.reads:
+                left[name] -= 1
+                if not left[name]:
+                    values.pop(name, None)
+
     def _compute(self, run: Run, node: Node, values: Mapping[str, Value]) -> dict[str, Value]:
         given = [values[name] if name else None for name in node.inputs]
         mark = len(run.steps)
@@ -214,3 +236,10 @@ class Model:
 
 def is_ours(node: Node) -> bool:
     return node.domain == "" and node.operator in OPERATORS
+
+
+def several_readers(values: dict[str, Value]) -> dict[str, Value]:
+    """values, to which nothing is joined from now on."""
+    for value in values.values():
+        value.readers = 2
+    return values

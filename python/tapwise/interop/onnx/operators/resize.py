@@ -12,7 +12,7 @@ import numpy as np
 
 from ..graph import Node
 from ..run import Run
-from ..values import Array, Value, positive
+from ..values import Array, Shape, Value, positive
 from .shape import memory_axis
 
 
@@ -80,8 +80,9 @@ def kernel(mode: str, cubic_a: float, distance: Array) -> Array:
     return np.asarray(np.where(d <= 1, near, np.where(d < 2, far, 0)))
 
 
-def taps(a: Axis, node: Node, mode: str, transformation: str) -> Taps:
+def taps(a: Axis, node: Node, transformation: str) -> Taps:
     """The inputs that each output of an axis is made of."""
+    mode = mode_of(node)
     where = coordinates(a, transformation)
     outside = (where < 0) | (where > a.size - 1) if transformation == "tf_crop_and_resize" else np.zeros(a.output, bool)
     if mode == "nearest":
@@ -113,59 +114,58 @@ def resize(
 ) -> Value:
     if node.version < 11:
         scales, roi = roi, None
-    mode = node.get("mode", "nearest")
-    transformation = node.get("coordinate_transformation_mode", "half_pixel")
-    if node.version < 11:
-        transformation = "asymmetric"
-    if mode not in ("nearest", "linear", "cubic"):
-        raise ValueError(f"mode must be nearest, linear or cubic, got {mode!r}")
-    axes = [positive(int(axis), x.rank) for axis in node.get("axes") or range(x.rank)]
-    boxes = None if roi is None else run.known(roi).astype(np.float64)
-    plans = axis_plans(run, node, x, axes, scales, sizes, boxes)
-    filler = node.get("extrapolation_value", 0.0)
-    return resized(run, node, x, plans, mode, transformation, filler)
+    if sizes is not None and sizes.memory.shape != (0,):
+        scales = None
+    arrays = [None if each is None else run.known(each) for each in (roi, scales, sizes)]
+    return resized(run, node, x, resize_plans(node, x.shape, *arrays), transformation_of(node))
 
 
-def axis_plans(
-    run: Run, node: Node, x: Value, axes: list[int], scales: Value | None, sizes: Value | None, boxes: Array | None
+def transformation_of(node: Node) -> str:
+    return "asymmetric" if node.version < 11 else str(node.get("coordinate_transformation_mode", "half_pixel"))
+
+
+def resize_plans(
+    node: Node, shape: Shape, roi: Array | None, scales: Array | None, sizes: Array | None
 ) -> dict[int, Axis]:
     """Sizes and scales of the axes that change."""
-    old = [x.shape[axis] for axis in axes]
-    if sizes is not None and sizes.memory.shape != (0,):
-        new = [int(size) for size in run.known(sizes)]
+    mode, rank = node.get("mode", "nearest"), len(shape)
+    if mode not in ("nearest", "linear", "cubic"):
+        raise ValueError(f"mode must be nearest, linear or cubic, got {mode!r}")
+    axes = [positive(int(axis), rank) for axis in node.get("axes") or range(rank)]
+    old = [shape[axis] for axis in axes]
+    if sizes is not None and sizes.shape != (0,):
+        new = [int(size) for size in sizes]
         by = [m / n for m, n in zip(new, old, strict=True)]
         if (policy := node.get("keep_aspect_ratio_policy", "stretch")) != "stretch":
             scale = min(by) if policy == "not_larger" else max(by)
             new, by = [int(np.floor(scale * n + 0.5)) for n in old], [scale] * len(old)
     else:
-        numbers = node.get("scales") if scales is None else run.known(scales).tolist()
+        numbers = node.get("scales") if scales is None else scales.tolist()
         by = [float(number) for number in numbers]
         if min(by, default=1) <= 0:
             raise ValueError(f"scales must be > 0, got {by}")
         new = [int(np.floor(n * scale)) for n, scale in zip(old, by, strict=True)]
+    boxed = roi is not None and roi.size
     plans = {}
     for number, (axis, n, m, scale) in enumerate(zip(axes, old, new, by, strict=True)):
-        start, end = (0.0, 1.0) if boxes is None or not boxes.size else (boxes[number], boxes[number + len(axes)])
-        cropped = (
-            boxes is not None and boxes.size and node.get("coordinate_transformation_mode") == "tf_crop_and_resize"
-        )
+        start, end = (float(roi[number]), float(roi[number + len(axes)])) if roi is not None and boxed else (0.0, 1.0)
+        cropped = boxed and node.get("coordinate_transformation_mode") == "tf_crop_and_resize"
         if m != n or scale != 1 or (cropped and (start, end) != (0, 1)):
-            plans[axis] = Axis(n, m, scale, float(start), float(end))
-    run.check_size([plans[a].output if a in plans else n for a, n in enumerate(x.shape)], x.dtype)
+            plans[axis] = Axis(n, m, scale, start, end)
     return plans
 
 
-def resized(
-    run: Run, node: Node, x: Value, plans: dict[int, Axis], mode: str, transformation: str, filler: float
-) -> Value:
+def resized(run: Run, node: Node, x: Value, plans: dict[int, Axis], transformation: str) -> Value:
+    run.check_size([plans[a].output if a in plans else n for a, n in enumerate(x.shape)], x.dtype)
     run.need(x.dtype.kind in "fiu", f"of {x.dtype}")
     for plan in plans.values():
         run.check_size((plan.output, plan.size + 8), np.float64)  # its matrix of weights
-    made = [(memory_axis(x, axis), taps(plan, node, mode, transformation)) for axis, plan in plans.items()]
+    made = [(memory_axis(x, axis), taps(plan, node, transformation)) for axis, plan in plans.items()]
     exact = x.dtype.kind == "f" and x.dtype != np.float16
+    picks, filler = mode_of(node) == "nearest", node.get("extrapolation_value", 0.0)
 
     def step(a: Array) -> Array:
-        y = a if exact or mode == "nearest" else a.astype(np.float64)
+        y = a if exact or picks else a.astype(np.float64)
         for axis, t in made:
             y = along(y, t, axis)
         for axis, t in made:
@@ -177,17 +177,24 @@ def resized(
     return Value(run.made(step, x.memory), x.last)
 
 
-def upsample(run: Run, node: Node, x: Value, scales: Value | None = None) -> Value:
-    mode = {"bilinear": "linear"}.get(node.get("mode", "nearest"), node.get("mode", "nearest"))
-    given = node.get("scales") if scales is None else run.known(scales).tolist()
-    plans = {
+def mode_of(node: Node) -> str:
+    mode = str(node.get("mode", "nearest"))
+    return "linear" if mode == "bilinear" else mode
+
+
+def upsample_plans(node: Node, shape: Shape, scales: Array | None) -> dict[int, Axis]:
+    node.attributes.setdefault("nearest_mode", "floor")
+    given = node.get("scales") if scales is None else scales.tolist()
+    return {
         axis: Axis(n, int(np.floor(n * scale)), float(scale), 0.0, 1.0)
-        for axis, (n, scale) in enumerate(zip(x.shape, given, strict=True))
+        for axis, (n, scale) in enumerate(zip(shape, given, strict=True))
         if scale != 1
     }
-    run.check_size([plans[a].output if a in plans else n for a, n in enumerate(x.shape)], x.dtype)
-    node.attributes.setdefault("nearest_mode", "floor")
-    return resized(run, node, x, plans, mode, "asymmetric", 0.0)
+
+
+def upsample(run: Run, node: Node, x: Value, scales: Value | None = None) -> Value:
+    plans = upsample_plans(node, x.shape, None if scales is None else run.known(scales))
+    return resized(run, node, x, plans, "asymmetric")
 
 
 OPERATORS: dict[str, Callable[..., Any]] = {"Resize": resize, "Upsample": upsample}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -107,13 +107,10 @@ def pad(
     run.need(x.dtype.kind in PLAIN, f"of {x.dtype}")
     amounts = [int(n) for n in (node.get("pads") if pads is None else run.known(pads).reshape(-1))]
     value = node.get("value", 0.0) if filler is None else run.known(filler).reshape(())[()]
-    named = range(x.rank) if axes is None else [positive(int(a), x.rank) for a in run.known(axes)]
-    pairs = [(0, 0)] * x.rank
-    for number, axis in enumerate(named):
-        pairs[axis] = amounts[number], amounts[number + len(amounts) // 2]
+    pairs = pad_pairs(amounts, None if axes is None else run.known(axes).tolist(), x.rank)
     mode = node.get("mode", "constant")
     if mode == "constant" and min(amounts, default=0) >= 0:
-        return padding(run, x, tuple(pairs), value)
+        return padding(run, x, pairs, value)
     shape = tuple(size + before + after for size, (before, after) in zip(x.shape, pairs, strict=True))
     run.check_size(tuple(max(size, 0) for size in shape), x.dtype)
     crop = tuple(slice(max(-b, 0), n - max(-a, 0)) for n, (b, a) in zip(x.shape, pairs, strict=True))
@@ -127,6 +124,15 @@ def pad(
 
     run.need(mode in ("constant", "edge", "reflect", "wrap"), f"with mode {mode}")
     return Value(run.made(step, run.first(x)))
+
+
+def pad_pairs(amounts: Sequence[int], axes: Sequence[int] | None, rank: int) -> tuple[tuple[int, int], ...]:
+    """(before, after) for each axis, of those of the named axes, or of all."""
+    pairs = [(0, 0)] * rank
+    named = range(rank) if axes is None else [positive(int(axis), rank) for axis in axes]
+    for number, axis in enumerate(named):
+        pairs[axis] = int(amounts[number]), int(amounts[number + len(amounts) // 2])
+    return tuple(pairs)
 
 
 def concat(run: Run, node: Node, *values: Value) -> Value:
@@ -152,13 +158,8 @@ def cut(run: Run, x: Value, pieces: tuple[slice, ...]) -> Value:
 
 def split(run: Run, node: Node, x: Value, sizes: Value | None = None) -> tuple[Value, ...]:
     axis = positive(node.get("axis", 0), x.rank)
-    parts, total = len(node.outputs), x.shape[axis]
-    given = node.get("split") if sizes is None else [int(size) for size in run.known(sizes)]
-    if given is None:
-        each = -(-total // parts)
-        given = [each] * (parts - 1) + [total - each * (parts - 1)]
-    if sum(given) != total or len(given) != parts:
-        raise ValueError(f"split must be {parts} sizes with sum {total}, got {given}")
+    wanted = node.get("split") if sizes is None else [int(size) for size in run.known(sizes)]
+    given = split_sizes(wanted, len(node.outputs), x.shape[axis])
     ends = np.cumsum(given).tolist()
     run.forced(x.memory)
     around = [slice(None)] * x.rank
@@ -166,6 +167,15 @@ def split(run: Run, node: Node, x: Value, sizes: Value | None = None) -> tuple[V
         cut(run, x, (*around[:axis], slice(end - size, end), *around[axis + 1 :]))
         for size, end in zip(given, ends, strict=True)
     )
+
+
+def split_sizes(given: Sequence[int] | None, parts: int, total: int) -> Sequence[int]:
+    if given is None:
+        each = -(-total // parts)
+        given = [each] * (parts - 1) + [total - each * (parts - 1)]
+    if sum(given) != total or len(given) != parts:
+        raise ValueError(f"split must be {parts} sizes with sum {total}, got {given}")
+    return given
 
 
 def cut_out(
@@ -178,16 +188,27 @@ def cut_out(
         found = node.get(name) if value is None else run.known(value).reshape(-1)
         return None if found is None else [int(n) for n in found]
 
-    first, behind = numbers(starts, "starts") or [], numbers(ends, "ends") or []
-    along, by = numbers(axes, "axes") or range(len(first)), numbers(steps, "steps") or [1] * len(first)
-    pieces = [slice(None)] * x.rank
+    given = [
+        numbers(value, name) for value, name in ((starts, "starts"), (ends, "ends"), (axes, "axes"), (steps, "steps"))
+    ]
+    return cut(run, x, slices_of(x.shape, *given))
+
+
+def slices_of(
+    shape: Shape,
+    starts: Sequence[int] | None,
+    ends: Sequence[int] | None,
+    axes: Sequence[int] | None,
+    steps: Sequence[int] | None,
+) -> tuple[slice, ...]:
+    """What ONNX' Slice takes of each axis."""
+    first, behind = starts or [], ends or []
+    along, by = axes or range(len(first)), steps or [1] * len(first)
+    pieces = [slice(None)] * len(shape)
     for start, end, axis, step in zip(first, behind, along, by, strict=True):
-        size = x.shape[positive(axis, x.rank)]
-        if step < 0 and end < -size:
-            pieces[axis] = slice(start, None, step)
-        else:
-            pieces[axis] = slice(start, end, step)
-    return cut(run, x, tuple(pieces))
+        at = positive(axis, len(shape))
+        pieces[at] = slice(start, None if step < 0 and end < -shape[at] else end, step)
+    return tuple(pieces)
 
 
 def gather(run: Run, node: Node, x: Value, indices: Value) -> Value:
