@@ -1,6 +1,7 @@
 #include "nn.h"
 
 #include <algorithm>
+#include <cstring>
 #include <mutex>
 #include <stdexcept>
 #include <string>
@@ -205,6 +206,21 @@ void add(Activation kind, float alpha, Index size, Source a, Source b, Target y)
   split_staged(size, 1, a.is_bf16, [&](Staged& staged, Index first, Index last, Index begin, Index end) {
     t.add_forward(kind, alpha, staged.read(a, first, last), staged.read(b, first, last), staged.write(y, first, last),
                   begin, end);
+  });
+}
+
+void concatenate(Index rows, const std::vector<Part>& parts, Target y) {
+  const Index item = y.is_bf16 ? sizeof(std::uint16_t) : sizeof(float);
+  Index width = 0;
+  for (const Part& part : parts) width += part.width;
+  split(rows, width, [&](Index begin, Index end) {
+    char* to = static_cast<char*>(y.data) + begin * width * item;
+    for (Index row = begin; row < end; ++row)
+      for (const Part& part : parts) {
+        const Index bytes = part.width * item;
+        std::memcpy(to, static_cast<const char*>(part.data) + row * bytes, static_cast<std::size_t>(bytes));
+        to += bytes;
+      }
   });
 }
 

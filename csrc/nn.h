@@ -4,6 +4,8 @@
 // so that the bits don't depend on the number of threads. Throws std::bad_alloc.
 #pragma once
 
+#include <vector>
+
 #include "values.h"
 
 namespace tapwise {
@@ -18,7 +20,13 @@ void average_pool_grad(const Pool&, Source dy, Target dx);
 void activation(Activation, float alpha, Index size, Source x, Target y);  // y may be x
 // x is read for gelu only; dx may be dy.
 void activation_grad(Activation, float alpha, Index size, Source dy, Source y, Source x, Target dx);
-void add(Activation, float alpha, Index size, Source a, Source b, Target y);    // y may be a or b
+void add(Activation, float alpha, Index size, Source a, Source b, Target y);  // y may be a or b
+// y (rows, widths together), the parts side by side; widths in elements, all of y's type.
+struct Part {
+  const void* data;
+  Index width;
+};
+void concatenate(Index rows, const std::vector<Part>&, Target y);
 void dropout(Index size, Source x, Target y, double rate, std::uint64_t seed);  // y may be x; rate < 1
 void cast(Index size, Source x, Target y);                                      // to the nearest, half to even
 

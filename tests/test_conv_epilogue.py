@@ -35,6 +35,7 @@ some_cases = pytest.mark.parametrize(
 ACTIVATIONS = {
     "linear": (lambda s: s, 1.0),
     "relu": (lambda s: np.maximum(s, 0), 1.0),
+    "relu6": (lambda s: np.clip(s, 0, 6), 1.0),
     "leaky_relu": (lambda s: np.where(s > 0, s, 0.2 * s), 1.0),
     "elu": (lambda s: np.where(s > 0, s, np.expm1(np.minimum(s, 0))), 1.0),
     "sigmoid": (lambda s: 1 / (1 + np.exp(-s)), 0.25),
@@ -47,7 +48,7 @@ def activated(kind, want, mass, terms):
     """The activation of want in float64 and the error it may have, from that of its argument and its own rounding."""
     function, slope = ACTIVATIONS[kind]
     value = function(want)
-    own = 0.0 if kind in ("linear", "relu") else ROUNDINGS * EPS * np.maximum(1, np.abs(value))
+    own = 0.0 if kind in ("linear", "relu", "relu6") else ROUNDINGS * EPS * np.maximum(1, np.abs(value))
     return value, slope * bound(mass, terms) + own
 
 

@@ -139,6 +139,39 @@ def test_add(kind, engine, rng):
         np.testing.assert_array_equal(tapwise.add(a[:size].copy(), y, activation=kind, out=y), want[:size])
 
 
+@pytest.mark.parametrize(
+    ("shapes", "axis"),
+    [
+        ([(2, 3, 5), (2, 3, 1), (2, 3, 16)], -1),
+        ([(3, 700, 33), (3, 2, 33)], 1),
+        ([(1, 4), (5, 4)], 0),
+        ([(2, 0, 3), (2, 0, 4)], 2),
+        ([(70, 60, 64), (70, 60, 32)], 2),
+        ([(7,)], 0),
+    ],
+)
+def test_concatenate(shapes, axis, engine, rng):
+    arrays = [rng.standard_normal(shape, np.float32) for shape in shapes]
+    want = np.concatenate(arrays, axis)
+    np.testing.assert_array_equal(tapwise.concatenate(arrays, axis), want)
+    fenced = fenced_call(lambda *given, out: tapwise.concatenate(given, axis, out=out), want.shape, *arrays)
+    np.testing.assert_array_equal(fenced, want)
+
+
+@pytest.mark.parametrize(
+    ("shapes", "axis", "message"),
+    [
+        ([(2, 3), (2, 4)], 0, r"arrays\[1\] must have shape \(2, 3\), got \(2, 4\)"),
+        ([(2, 3), (2, 3, 1)], 1, r"arrays\[1\] must have shape \(2, 3\), got \(2, 3, 1\)"),
+        ([(2, 3)], 2, "arrays must be one at least, and have the axis, got 1 and axis 2"),
+        ([], 0, "arrays must be one at least"),
+    ],
+)
+def test_concatenate_refuses(shapes, axis, message):
+    with pytest.raises(ValueError, match=message):
+        tapwise.concatenate([np.zeros(shape, np.float32) for shape in shapes], axis)
+
+
 @pytest.mark.parametrize("kind", ["relu", "leaky_relu", "elu"])
 def test_activation_grad_at_zero_and_nan(kind, engine):
     """y <= 0 has the left slope; a NaN of y or dy isn't lost where it counts."""

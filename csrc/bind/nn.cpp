@@ -44,6 +44,21 @@ void forward_add(const Reals& a, const Reals& b, Reals& y, const std::optional<s
   add(act, alpha, a.size(), a.source(), b.source(), to);
 }
 
+void forward_concatenate(const std::vector<Reals>& given, Reals& y, Index rows) {
+  std::vector<Part> parts;
+  Index size = 0;
+  for (const Reals& x : given) {
+    if (x.is_bf16() != y.is_bf16() || rows < 1 || x.size() % rows > 0)
+      throw std::invalid_argument("the arrays must have y's type, and rows must divide them");
+    parts.push_back({x.source().data, x.size() / rows});
+    size += x.size();
+  }
+  if (size != y.size()) throw std::invalid_argument("y must have the elements of all arrays");
+  const Target to = y.target();
+  const py::gil_scoped_release unlocked;
+  concatenate(rows, parts, to);
+}
+
 void forward_cast(const Reals& x, Reals& y) {
   need_shape(y, shape_of(x), "y");
   if (x.is_bf16() == y.is_bf16()) throw std::invalid_argument("y must have another type than x");
@@ -216,6 +231,7 @@ void bind_nn(py::module_& m) {
   m.def("activation_grad", &grad_activation, array("dy"), array("y"), array("x").none(true), array("dx"), "kind"_a,
         "alpha"_a);
   m.def("add", &forward_add, array("a"), array("b"), array("y"), "activation"_a, "alpha"_a);
+  m.def("concatenate", &forward_concatenate, "arrays"_a, array("y"), "rows"_a);
   m.def("cast", &forward_cast, array("x"), array("y"));
   m.def("dropout", &forward_dropout, array("x"), array("y"), "rate"_a, "seed"_a);
   m.def("softmax", &forward_softmax, array("x"), array("y"));

@@ -102,19 +102,20 @@ template <int kHeight, int kWidth, class Lanes>
 TAPWISE_INLINE void store_tile(const Vec (&sum)[kHeight][kWidth], const Tile& t, const Filters& f, const Lanes& lanes,
                                Index outputs, Index first = 0) {
   const Index count = lanes.outputs();
+  const Rectifier rectified(f.activation);
   TAPWISE_UNROLL for (int r = 0; r < kHeight; ++r) TAPWISE_UNROLL for (int i = 0; i < kWidth; ++i) {
     if (i >= outputs) break;
     if (i < first) continue;
     const Index at = r * t.y_row + i * t.y_column;
     Vec y = sum[r][i];
     if (t.residual) y += load_part(t.residual + at, count);
-    if (f.activation == Activation::relu) y = relu(y);
+    if (rectified.on) y = rectified(y);
     if (t.streams && count == kLanes)
       stream(t.y + at, y);
     else
       store_part(t.y + at, y, count);
   }
-  if (f.activation > Activation::relu)
+  if (rectified.rest)
     for (int r = 0; r < kHeight; ++r)
       for (Index i = first; i < outputs; ++i)
         activate(f.activation, f.alpha, t.y + r * t.y_row + i * t.y_column, count);

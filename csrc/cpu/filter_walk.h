@@ -138,7 +138,7 @@ TAPWISE_INLINE void filter(const Sides& s, const Split& split, const Epilogue& e
   const Index whole = s.transposed && s.w.stride > 1 ? 16 : 4;
   const bool aligned = reinterpret_cast<std::uintptr_t>(y) % static_cast<std::uintptr_t>(4 * whole) == 0 &&
                        s.groups * s.to_channels % whole == 0 && technique.channel(1) % 4 == 0;
-  const bool streams = split.streams && aligned && e.activation <= Activation::relu;
+  const bool streams = split.streams && aligned && !Rectifier(e.activation).rest;
   for (Index index = begin; index < end; ++index) {
     const Task task = task_at(s, split, index);
     const Block& b = task.block;

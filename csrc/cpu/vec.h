@@ -256,6 +256,17 @@ TAPWISE_INLINE Vec relu(Vec x) {
 #endif
 }
 
+// Keeps NaN, as relu does.
+TAPWISE_INLINE Vec at_most(Vec x, Vec top) {
+#if defined(__AVX512F__)
+  return _mm512_maskz_min_ps(0xffff, top, x);
+#elif defined(__AVX2__)
+  return _mm256_min_ps(top, x);
+#else
+  return x > top ? top : x;
+#endif
+}
+
 // value = the larger one, value where they are equal; a NaN is larger than any number, the first NaN than another.
 #if defined(__AVX512F__)
 TAPWISE_INLINE __mmask16 is_larger(Vec v, Vec value) {

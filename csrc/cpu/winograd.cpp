@@ -190,7 +190,7 @@ struct Target {
 };
 
 template <bool kWhole, class H, class W, int kFirst = 0>
-TAPWISE_INLINE void output_tile(const float* m, Index m_frequency, const Steps& rows, Vec b, bool relu_after,
+TAPWISE_INLINE void output_tile(const float* m, Index m_frequency, const Steps& rows, Vec b, const Rectifier& rectified,
                                 const Target& to) {
   Vec half[W::kSize][H::kOutputs];
   TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) {
@@ -207,27 +207,27 @@ TAPWISE_INLINE void output_tile(const float* m, Index m_frequency, const Steps& 
       const Index at = i * to.row + j * to.pixel, channels = kWhole ? Index{kLanes} : to.channels;
       Vec sum = y[j] + b;
       if (to.residual) sum += kWhole ? load(to.residual + at) : load_part(to.residual + at, channels);
-      if (relu_after) sum = relu(sum);
+      if (rectified.on) sum = rectified(sum);
       if (kWhole)
         store(to.y + at, sum);
       else
         store_part(to.y + at, sum, channels);
     }
   }
-  if constexpr (kFirst == 0 && H::kOutputs > 1) output_tile<kWhole, H, W, 1>(m, m_frequency, rows, b, relu_after, to);
+  if constexpr (kFirst == 0 && H::kOutputs > 1) output_tile<kWhole, H, W, 1>(m, m_frequency, rows, b, rectified, to);
 }
 
 // One tile and one vector of channels of y: A' m A, and the epilogue.
 template <class H, class W>
 TAPWISE_INLINE void finish_tile(const Epilogue& e, const float* m, Index m_frequency, Index c, const Target& to) {
   const Vec b = e.b ? load_part(e.b + c, to.channels) : Vec{};
-  const bool relu_after = e.activation == Activation::relu;
+  const Rectifier rectified(e.activation);
   const Steps rows(W::kAll * m_frequency);
   if (to.rows == H::kOutputs && to.cols == W::kOutputs && to.channels == kLanes)
-    output_tile<true, H, W>(m, m_frequency, rows, b, relu_after, to);
+    output_tile<true, H, W>(m, m_frequency, rows, b, rectified, to);
   else
-    output_tile<false, H, W>(m, m_frequency, rows, b, relu_after, to);
-  if (e.activation <= Activation::relu) return;
+    output_tile<false, H, W>(m, m_frequency, rows, b, rectified, to);
+  if (!rectified.rest) return;
   for (Index i = 0; i < to.rows; ++i)
     for (Index j = 0; j < to.cols; ++j) activate(e.activation, e.alpha, to.y + i * to.row + j * to.pixel, to.channels);
 }

@@ -120,6 +120,10 @@ class Device:
         """As interface.Backend.add."""
         self.extension.add(a, b, y, activation, alpha, self.stream())
 
+    def concatenate(self, arrays: list[Array], y: Array, axis: int) -> None:
+        """As interface.Backend.concatenate."""
+        np.concatenate(arrays, axis, out=y)
+
     def softmax(self, x: Array, y: Array) -> None:
         """As interface.Backend.softmax."""
         self.extension.softmax(x, y, self.stream())

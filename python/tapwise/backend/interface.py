@@ -198,6 +198,9 @@ class Backend(Protocol):
     def add(self, a: Array, b: Array, y: Array, activation: str | None, alpha: float) -> None:
         """y = activation(a + b); y may be a or b."""
 
+    def concatenate(self, arrays: list[Array], y: Array, axis: int) -> None:
+        """y = the arrays side by side along the axis, all contiguous and of one type."""
+
     def softmax(self, x: Array, y: Array) -> None:
         """Over the last axis of (rows, classes)."""
 

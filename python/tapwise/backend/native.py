@@ -5,6 +5,7 @@ Each function hands its arrays to the extension, which checks what memory safety
 
 from __future__ import annotations
 
+import math
 import os
 from typing import TYPE_CHECKING
 
@@ -177,6 +178,13 @@ activation = _core.activation
 activation_grad = _core.activation_grad
 activation_grad_bias = _core.activation_grad_bias
 add = _core.add
+
+
+def concatenate(arrays: list[Array], y: Array, axis: int) -> None:
+    if y.size:
+        _core.concatenate(arrays, y, math.prod(y.shape[:axis]))
+
+
 softmax = _core.softmax
 softmax_grad = _core.softmax_grad
 softmax_cross_entropy = _core.softmax_cross_entropy

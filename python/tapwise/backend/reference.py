@@ -225,6 +225,10 @@ def add(a: Array, b: Array, y: Array, kind: str | None, alpha: float) -> None:
     finish(y, None, None, kind, alpha, True)
 
 
+def concatenate(arrays: list[Array], y: Array, axis: int) -> None:
+    np.concatenate(arrays, axis, out=y)
+
+
 @silent("y")
 def softmax(x: Array, y: Array) -> None:
     e = np.exp(x - x.max(axis=1, keepdims=True))

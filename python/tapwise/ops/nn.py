@@ -1,6 +1,6 @@
 """Dense layers, activations, softmax and cross-entropy, with their gradients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from math import prod
 from typing import Any
 
@@ -25,6 +25,7 @@ from .check import (
 )
 from .geometry import ConvGeometry, Shape, conv_geometry
 from .low_precision import conv_bf16, result
+from .memory import empty
 
 INT32 = np.dtype(np.int32)
 VALID = 1, "valid", 1, 1, "channels_last"  # how dense_geometry sees a Dense layer
@@ -177,6 +178,24 @@ def add(a: Any, b: Any, *, activation: str | None = None, alpha: float | None = 
     kind, slope = activation_alpha(activation, alpha)
     y = elementwise(out, a, b)
     backend.add(a, b, y, kind, slope)
+    return y
+
+
+def concatenate(arrays: Sequence[Any], axis: int = -1, *, out: Any = None) -> Array:
+    """The arrays side by side along an axis: float, of one type, and of one shape but for that axis."""
+    backend = current()
+    parts = [values(x, f"arrays[{i}]", backend) for i, x in enumerate(arrays)]
+    if not parts or not -parts[0].ndim <= axis < parts[0].ndim:
+        raise ValueError(f"arrays must be one at least, and have the axis, got {len(parts)} and axis {axis}")
+    first, at = parts[0], axis % parts[0].ndim
+    shape = (*first.shape[:at], sum(x.shape[at] for x in parts if x.ndim > at), *first.shape[at + 1 :])
+    for i, x in enumerate(parts):
+        wanted = (*shape[:at], *x.shape[at : at + 1], *shape[at + 1 :])
+        parts[i] = shaped(x, f"arrays[{i}]", wanted, first.dtype)
+    y = empty(shape, first.dtype) if out is None else out
+    if out is not None:
+        y = written(out, "out", shape, first.dtype, **{f"arrays[{i}]": x for i, x in enumerate(parts)})
+    backend.concatenate(parts, y, at)
     return y
 
 

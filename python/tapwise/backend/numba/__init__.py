@@ -13,7 +13,7 @@ import numba
 import numpy as np
 
 from ..separable import plan_separable
-from .activation import activation, activation_grad, add
+from .activation import activation, activation_grad, add, concatenate
 from .conv import conv, conv_grad_input, conv_grad_weight, pack, separable_conv
 from .dropout import dropout
 from .loss import softmax, softmax_cross_entropy, softmax_cross_entropy_grad, softmax_grad
@@ -33,14 +33,13 @@ from .pool import average_pool, average_pool_grad, max_pool, max_pool_grad
 from .threads import machine_threads, set_thread_count, thread_count
 
 __all__ = [
-    "activation", "activation_grad", "activation_grad_bias", "add", "are_plain", "average_pool",
-    "average_pool_grad", "batch_norm", "batch_norm_grad", "batch_norm_statistics", "bf16_algorithm", "build_info",
-    "cast", "conv", "conv_bf16", "conv_bf16_grad_input", "conv_bf16_grad_weight", "conv_grad_bias", "conv_grad_input",
-    "conv_grad_weight", "conv_int8", "dropout", "dtypes", "fma_peak", "has_bfloat16",
-    "isa_available", "isa_kernels", "isa_name", "isa_use", "machine_threads", "max_pool",
-    "max_pool_grad", "moving_average", "name", "optimizer_update", "pack", "pack_words", "plan",
-    "plan_separable", "separable_conv", "set_thread_count", "set_workspace_limit", "softmax", "softmax_cross_entropy",
-    "softmax_cross_entropy_grad", "softmax_grad",
+    "activation", "activation_grad", "activation_grad_bias", "add", "are_plain", "average_pool", "average_pool_grad",
+    "batch_norm", "batch_norm_grad", "batch_norm_statistics", "bf16_algorithm", "build_info", "cast", "concatenate",
+    "conv", "conv_bf16", "conv_bf16_grad_input", "conv_bf16_grad_weight", "conv_grad_bias", "conv_grad_input",
+    "conv_grad_weight", "conv_int8", "dropout", "dtypes", "fma_peak", "has_bfloat16", "isa_available", "isa_kernels",
+    "isa_name", "isa_use", "machine_threads", "max_pool", "max_pool_grad", "moving_average", "name",
+    "optimizer_update", "pack", "pack_words", "plan", "plan_separable", "separable_conv", "set_thread_count",
+    "set_workspace_limit", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_grad", "softmax_grad",
     "square_sums", "thread_count", "workspace_limit",
 ]  # fmt: skip
 

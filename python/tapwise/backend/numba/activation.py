@@ -48,6 +48,10 @@ def add(a: Array, b: Array, y: Array, kind: str | None, alpha: float) -> None:
         activation(y, y, kind, alpha)
 
 
+def concatenate(arrays: list[Array], y: Array, axis: int) -> None:
+    np.concatenate(arrays, axis, out=y)
+
+
 class Epilogue:
     """What a convolution does to its sums: activation(sum + b + residual); b, residual and activation may be None.
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from .... import ops
 from ..fusion import Padded, waiting
 from ..graph import Node
 from ..run import Run
@@ -143,10 +144,15 @@ def concat(run: Run, node: Node, *values: Value) -> Value:
     shape = list(memories[0].shape)
     shape[at] = sum(memory.shape[at] for memory in memories)
 
-    def step(*arrays: Array) -> None:
-        np.concatenate(arrays[:-1], at, out=arrays[-1])
+    kernels = all(memory.dtype == np.float32 for memory in memories)
 
-    return Value(run.call(step, memories, tuple(shape), memories[0].dtype), last)
+    def step(*arrays: Array) -> None:
+        if kernels:
+            ops.concatenate(arrays[:-1], at, out=arrays[-1])
+        else:
+            np.concatenate(arrays[:-1], at, out=arrays[-1])
+
+    return Value(run.call(step, memories, tuple(shape), memories[0].dtype, kernels=kernels), last)
 
 
 def cut(run: Run, x: Value, pieces: tuple[slice, ...]) -> Value:
