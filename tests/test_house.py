@@ -191,6 +191,7 @@ def includes_beyond(path):
     if folder == "cpu":
         own = {other.name for other in path.parent.iterdir()} | {
             "../shape.h",
+            "../winograd_line.h",
             "../kernels.h",
             "../nn_kernels.h",
             "../kernels.inc",
@@ -202,7 +203,7 @@ def includes_beyond(path):
         return {
             name
             for name in includes
-            if re.search(r"\.\.(?!/shape\.h|/(?:portable|ops|nn)\.h)|cpu/|bind/|pybind11|Python", name)
+            if re.search(r"\.\.(?!/(?:shape|winograd_line|portable|ops|nn)\.h)|cpu/|bind/|pybind11|Python", name)
         }
     closed = ("cpu/", "intrin", "neon") if folder == "bind" else ("bind/", "pybind11", "Python.h")
     return {name for name in includes if any(word in name for word in closed)}

@@ -2,6 +2,7 @@
 #pragma once
 
 #include "elements.h"
+#include "ops.h"
 #include "walk.h"
 
 namespace tapwise::cuda {
@@ -18,8 +19,17 @@ void im2col_forward(const Conv&, int tile, const float* x, const float* w, const
 void im2col_grad_input(const Conv&, int tile, const float* dy, const float* w, const Epilogue&, float* dx, Stream);
 void im2col_grad_weight(const Conv&, int tile, const float* x, const float* dy, float* dw, Stream);
 
-// im2col and Winograd multiply padding, by zero: where that isn't nothing, since a factor is infinite or NaN, direct
-// does it again. The device decides, by this flag, so the host needn't wait.
+// outputs: 2 or 4, of a tile and axis; tile as im2col's, for outputs of 2 16 or 32.
+const char* winograd_refusal(const Conv&);
+void winograd_forward(const Conv&, int outputs, int tile, const float* x, const float* w, const Epilogue&, float* y,
+                      Stream);
+void winograd_grad_input(const Conv&, int outputs, int tile, const float* dy, const float* w, const Epilogue&,
+                         float* dx, Stream);
+void winograd_grad_weight(const Conv&, int outputs, int tile, const float* x, const float* dy, float* dw, Stream);
+Index winograd_workspace_floats(const Conv&, Pass, int outputs, int tile);
+
+// im2col multiplies padding, by zero: where that isn't nothing, since a factor is infinite or NaN, direct does it
+// again. The device decides, by this flag, so the host needn't wait.
 class NonFinite {
  public:
   NonFinite(const Conv&, const float* w, Stream);  // of w, with its strides

@@ -34,8 +34,9 @@ struct Sums {
       for (int j = 0; j < T::kColumns; ++j) c[i][j] = 0;
   }
 
+  // A block may have several such tiles, each of T::kThreads neighbouring threads.
   static __device__ __forceinline__ int row(int i) {
-    return static_cast<int>(threadIdx.x) / T::kAcross + i * T::kRowStep;
+    return static_cast<int>(threadIdx.x) % T::kThreads / T::kAcross + i * T::kRowStep;
   }
   static __device__ __forceinline__ int column(int j) {
     return static_cast<int>(threadIdx.x) % T::kAcross * 4 + j / 4 * T::kAcross * 4 + j % 4;
@@ -83,8 +84,8 @@ __device__ __forceinline__ void add_product(const float (&a)[T::kM][kRowPitch<T>
 }
 
 // a lies by depth.
-template <class T>
-__device__ __forceinline__ void add_product(const float (&a)[T::kDepth][T::kM], const float (&b)[T::kDepth][T::kN],
+template <class T, int kPitch>
+__device__ __forceinline__ void add_product(const float (&a)[T::kDepth][kPitch], const float (&b)[T::kDepth][T::kN],
                                             Sums<T>& sums) {
   const int row = Sums<T>::row(0), column = Sums<T>::column(0);
 #pragma unroll
@@ -94,6 +95,24 @@ __device__ __forceinline__ void add_product(const float (&a)[T::kDepth][T::kM], 
     for (int i = 0; i < T::kRows; ++i) left[i] = a[k][row + i * T::kRowStep];
     read_fours<T::kColumns, T::kAcross * 4>(&b[k][column], right);
     sums.multiply(left, right);
+  }
+}
+
+// Rows and columns of a matrix from `from` on into shared memory, four floats a copy; zeros where it has no more. The
+// thread is one of kThreads.
+template <int kThreads, int kRows, int kColumns, int kPitch>
+__device__ __forceinline__ void copy_tile(int thread, const float* from, Index pitch, Index rows, Index columns,
+                                          float (&to)[kRows][kPitch]) {
+  constexpr int kFours = kColumns / 4, kApart = kThreads / kFours;
+  static_assert(kThreads % kFours == 0);
+  const int row = thread / kFours, column = thread % kFours * 4;
+  const bool is_column = column < columns;
+#pragma unroll
+  for (int i = 0; i < kRows; i += kApart) {
+    if (kRows % kApart != 0 && row + i >= kRows) continue;
+    const bool exists = is_column && row + i < rows;
+    __pipeline_memcpy_async(&to[row + i][column], exists ? from + (row + i) * pitch + column : from, 16,
+                            exists ? 0 : 16);
   }
 }
 

@@ -1,0 +1,214 @@
+// winograd.cu — F(2x2, 3x3) and F(4x4, 3x3): y = A'[(G w G') . (B' d B)]A, tile by tile; winograd_line.h has the
+// matrices.
+//
+//   w (3, 3, ci, co)   -> u (frequencies, ci, co)
+//   x (n, ih, iw, ci)  -> v (frequencies, tiles, ci)
+//   v, u               -> m (frequencies, tiles, co)    a product a frequency; most of the time is here
+//   m                  -> y (n, oh, ow, co)             adds b and the residual, applies the activation
+//
+// 2x2 (4 multiplies an output instead of 9) takes one launch after u's, winograd_fused.cu. 4x4 (2.25) has 36
+// frequencies, too many for a block: a launch each, in rounds of tiles whose v and m stay in a large device's cache.
+//
+//   x -> v, dy -> g (frequencies, tiles, co)            the weight gradient: a tile of dy is the filter, of F(3, 2)
+//   v' g               -> m (splits, frequencies, ci, co)     or F(3, 4); blocks share out the tiles
+//   m                  -> dw (3, 3, ci, co)             added up in the order of the splits: the same bits each time
+//
+// Stride 1, dilation 1, one group, two spatial dimensions; winograd_refusal guarantees it.
+//
+// Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
+#include <algorithm>
+
+#include "conv.h"
+#include "gemm.h"
+#include "winograd.h"
+
+namespace tapwise::cuda {
+namespace {
+
+constexpr Epilogue kPlain{nullptr, nullptr, Activation::none, 0};
+
+// A product a frequency, all of multiples of four columns: c (splits, frequencies, rows, columns) = a b, or += a b,
+// b (frequencies, depth, columns), each split's of `stretch` of the depth.
+struct Product {
+  Index rows, columns, depth, stretch;
+  unsigned frequencies;
+  bool adds;
+};
+
+// a (frequencies, rows, depth), or by depth (frequencies, depth, rows).
+template <class T, bool kByDepth>
+__global__ __launch_bounds__(T::kThreads, 2) void winograd_product(const Product s, const float* __restrict__ a,
+                                                                   const float* __restrict__ b, float* __restrict__ c) {
+  CU_SHARED(float, left, [T::kStages][kByDepth ? T::kDepth : T::kM][kByDepth ? T::kM : kRowPitch<T>]);
+  CU_SHARED(float, right, [T::kStages][T::kDepth][T::kN]);
+  const auto across = static_cast<unsigned>((s.columns + T::kN - 1) / T::kN);
+  const auto down = static_cast<unsigned>((s.rows + T::kM - 1) / T::kM);
+  const unsigned rest = blockIdx.x / across, batch = rest / down, frequency = batch % s.frequencies;
+  const Index column = Index{blockIdx.x % across} * T::kN, row = Index{rest % down} * T::kM;
+  const Index begin = batch / s.frequencies * s.stretch,
+              end = begin + s.stretch < s.depth ? begin + s.stretch : s.depth;
+  const int t = static_cast<int>(threadIdx.x);
+  a += (frequency * s.depth + (kByDepth ? begin : 0)) * s.rows + (kByDepth ? row : row * s.depth + begin);
+  b += (frequency * s.depth + begin) * s.columns + column;
+
+  Sums<T> sums;
+  Index k = begin;
+  const auto load = [&](int stage) {
+    if constexpr (kByDepth)
+      copy_tile<T::kThreads, T::kDepth, T::kM>(t, a, s.rows, end - k, s.rows - row, left[stage]);
+    else
+      copy_tile<T::kThreads, T::kM, T::kDepth>(t, a, s.depth, s.rows - row, end - k, left[stage]);
+    copy_tile<T::kThreads, T::kDepth, T::kN>(t, b, s.columns, end - k, s.columns - column, right[stage]);
+    k += T::kDepth;
+    a += kByDepth ? T::kDepth * s.rows : T::kDepth;
+    b += T::kDepth * s.columns;
+  };
+  pipelined<T>(static_cast<int>((end - begin + T::kDepth - 1) / T::kDepth), load,
+               [&](int stage) { add_product<T>(left[stage], right[stage], sums); });
+  __pipeline_wait_prior(0);
+
+#pragma unroll
+  for (int i = 0; i < T::kRows; ++i) {
+    const Index at = row + Sums<T>::row(i);
+    if (at >= s.rows) continue;
+    float* const own = c + (batch * s.rows + at) * s.columns + column;
+#pragma unroll
+    for (int j = 0; j < T::kColumns; j += 4) {
+      const int four = Sums<T>::column(j);
+      if (column + four >= s.columns) continue;
+      float4& to = *reinterpret_cast<float4*>(own + four);
+      const float4 old = s.adds ? to : make_float4(0, 0, 0, 0);
+      to = make_float4(old.x + sums.c[i][j], old.y + sums.c[i][j + 1], old.z + sums.c[i][j + 2],
+                       old.w + sums.c[i][j + 3]);
+    }
+  }
+}
+
+template <class T, bool kByDepth>
+void launch_product(const Product& s, const float* a, const float* b, float* c, Stream stream) {
+  const Index splits = s.depth ? ceil_div(s.depth, s.stretch) : 1;
+  const Index blocks = ceil_div(s.rows, T::kM) * ceil_div(s.columns, T::kN) * s.frequencies * splits;
+  launch(winograd_product<T, kByDepth>, blocks, T::kThreads, stream, s, a, b, c);
+}
+
+template <bool kByDepth>
+void multiply(int tile, const Product& s, const float* a, const float* b, float* c, Stream stream) {
+  const auto product = tile == 16   ? launch_product<Tile16, kByDepth>
+                       : tile == 32 ? launch_product<Tile32, kByDepth>
+                       : tile == 64 ? launch_product<Tile64, kByDepth>
+                                    : launch_product<Tile128, kByDepth>;
+  product(s, a, b, c, stream);
+}
+
+// A gradient's walk goes backwards through its inputs; turned round it is a convolution with turned weights.
+Axis rising(Axis a) {
+  if (a.tap_step > 0) return a;
+  a.first += a.tap_step * (a.taps - 1);
+  a.w_first += a.w_step * (a.taps - 1);
+  a.tap_step = -a.tap_step, a.w_step = -a.w_step;
+  return a;
+}
+
+Walk walk_of(const Conv& c, Pass pass) {
+  Walk s = pass == Pass::grad_input ? grad_input_walk(c, 0) : forward_walk(c);
+  s.h = rising(s.h), s.w = rising(s.w);
+  return s;
+}
+
+// How many tiles are transformed and multiplied at a time: v and m, or g, have 32 MiB. Tiles of 16 are for tests,
+// which are to see several rounds.
+struct Cut {
+  Index tiles, ci, co, frequencies, round;
+
+  Cut(const Walk& s, int outputs, int tile)
+      : tiles(output_tiling(s, outputs).tiles),
+        ci(in_fours(s.ci)),
+        co(in_fours(s.co)),
+        frequencies((outputs + 2) * (outputs + 2)) {
+    const Index floats = tile == 16 ? 1 << 15 : 8 << 20, least = 128;
+    round = std::min(tiles, std::max(least, floats / (frequencies * (ci + co)) / least * least));
+  }
+  Index weights() const { return frequencies * ci * co; }
+  Index transformed(Index channels) const { return frequencies * round * channels; }
+};
+
+// Splits of a round's sum over tiles: enough blocks for a large device, and at least 32 tiles, 512 pixels, in each.
+struct Split {
+  Index count, stretch;
+};
+
+Split split_of(const Cut& c, int tile) {
+  constexpr Index kBlocks = 256, kLeast = 32, kDepth = 8;
+  const Index blocks = ceil_div(c.ci, tile) * ceil_div(c.co, tile) * c.frequencies;
+  const Index most = std::max<Index>(1, std::min(ceil_div(kBlocks, blocks), c.round / kLeast));
+  const Index stretch = std::max(kDepth, ceil_div(ceil_div(c.round, most), kDepth) * kDepth);
+  return {ceil_div(c.round, stretch), stretch};
+}
+
+void convolve(const Walk& s, int outputs, int tile, const float* x, const float* w, const Tiling& weights,
+              const Epilogue& e, float* y, Stream stream) {
+  const Cut cut(s, outputs, tile);
+  const Scratch u(cut.weights(), stream);
+  transform_patches(Part::weights, outputs, weights, {0, cut.ci, cut.co}, w, u.floats(), stream);
+  if (outputs == 2) return winograd_fused(s, tile, x, u.floats(), e, y, stream);
+  const Scratch v(cut.transformed(cut.ci), stream), m(cut.transformed(cut.co), stream);
+  const Tiling from = input_tiling(s, outputs), to = output_tiling(s, outputs);
+  for (Index first = 0; first < cut.tiles; first += cut.round) {
+    const Index rows = std::min(cut.round, cut.tiles - first);
+    transform_patches(Part::inputs, outputs, from, {first, rows, cut.ci}, x, v.floats(), stream);
+    const Product product{rows, cut.co, cut.ci, cut.ci, static_cast<unsigned>(cut.frequencies), false};
+    multiply<false>(tile, product, v.floats(), u.floats(), m.floats(), stream);
+    transform_products(Part::outputs, outputs, to, {first, rows, cut.co}, 1, m.floats(), e, y, stream);
+  }
+}
+
+}  // namespace
+
+const char* winograd_refusal(const Conv& s) {
+  if (s.id != 1 || s.od != 1 || s.kd != 1 || s.pf != 0) return "it has two spatial dimensions";
+  if (s.groups != 1) return "groups must be 1";
+  if (s.sh != 1 || s.sw != 1) return "strides must be 1";
+  if (s.dil_h != 1 || s.dil_w != 1) return "dilation must be 1";
+  return s.kh == 3 && s.kw == 3 ? nullptr : "the kernel must be 3x3";
+}
+
+Index winograd_workspace_floats(const Conv& c, Pass pass, int outputs, int tile) {
+  const Cut cut(walk_of(c, pass), outputs, tile);
+  if (pass != Pass::grad_weight && outputs == 2) return cut.weights();
+  const Index weights = pass == Pass::grad_weight ? split_of(cut, tile).count * cut.weights() : cut.weights();
+  return weights + cut.transformed(cut.ci) + cut.transformed(cut.co);
+}
+
+void winograd_forward(const Conv& c, int outputs, int tile, const float* x, const float* w, const Epilogue& e, float* y,
+                      Stream stream) {
+  const Walk s = walk_of(c, Pass::forward);
+  convolve(s, outputs, tile, x, w, weight_tiling(s, c.w_h, c.w_w, c.w_ci, c.w_co), e, y, stream);
+}
+
+void winograd_grad_input(const Conv& c, int outputs, int tile, const float* dy, const float* w, const Epilogue& e,
+                         float* dx, Stream stream) {
+  const Walk s = walk_of(c, Pass::grad_input);
+  convolve(s, outputs, tile, dy, w, weight_tiling(s, c.w_h, c.w_w, c.w_co, c.w_ci), e, dx, stream);
+}
+
+void winograd_grad_weight(const Conv& c, int outputs, int tile, const float* x, const float* dy, float* dw,
+                          Stream stream) {
+  const Walk s = walk_of(c, Pass::grad_weight);
+  const Cut cut(s, outputs, tile);
+  const Split split = split_of(cut, tile);
+  const Scratch v(cut.transformed(cut.ci), stream), g(cut.transformed(cut.co), stream);
+  const Scratch m(split.count * cut.weights(), stream);
+  const Tiling inputs = input_tiling(s, outputs), gradient = output_tiling(s, outputs);
+  for (Index first = 0; first < cut.tiles; first += cut.round) {
+    // A whole round always, of zeros past the last tile: each split has something to add to.
+    transform_patches(Part::inputs, outputs, inputs, {first, cut.round, cut.ci}, x, v.floats(), stream);
+    transform_patches(Part::outputs, outputs, gradient, {first, cut.round, cut.co}, dy, g.floats(), stream);
+    const auto frequencies = static_cast<unsigned>(cut.frequencies);
+    const Product product{cut.ci, cut.co, cut.round, split.stretch, frequencies, first > 0};
+    multiply<true>(tile, product, v.floats(), g.floats(), m.floats(), stream);
+  }
+  transform_products(Part::weights, outputs, weight_tiling(s, c.w_h, c.w_w, c.w_ci, c.w_co), {0, cut.ci, cut.co},
+                     split.count, m.floats(), kPlain, dw, stream);
+}
+
+}  // namespace tapwise::cuda

@@ -1,0 +1,166 @@
+// winograd_transform.cu — Winograd's transforms as kernels of their own, a thread a tile and channel: memory-bound.
+//
+//   x (n, ih, iw, ci)   -> v (frequencies, tiles, ci)    B' d B, d a patch of x
+//   w (3, 3, ci, co)    -> u (frequencies, ci, co)       G d G', d the taps of two channels
+//   dy (n, oh, ow, co)  -> g (frequencies, tiles, co)    G d G', d a tile of dy
+//   m (splits, frequencies, tiles, co) -> y              A' m A, and the epilogue
+//   m (splits, frequencies, ci, co)    -> dw             A' m A
+//
+// A warp takes eight channels of four tiles: both layouts' reads and all writes then fill their sectors of 32 bytes.
+#include "winograd.h"
+
+namespace tapwise::cuda {
+namespace {
+
+// Which row and channel the i-th thread takes.
+struct Bricks {
+  static constexpr int kChannels = 8, kRows = 4;
+  Divisor across;
+  Index threads;
+
+  explicit Bricks(const Rows& rows)
+      : across(ceil_div(rows.pitch, kChannels)),
+        threads(ceil_div(rows.pitch, kChannels) * ceil_div(rows.count, kRows) * kChannels * kRows) {}
+};
+
+struct Cell {
+  Index row, channel;
+};
+
+__device__ __forceinline__ Cell cell_of(const Bricks& s, Index i) {
+  const auto lane = static_cast<int>(i % (Bricks::kChannels * Bricks::kRows));
+  Index brick = i / (Bricks::kChannels * Bricks::kRows);
+  const Index channel = s.across.take(brick) * Bricks::kChannels + lane % Bricks::kChannels;
+  return {brick * Bricks::kRows + lane / Bricks::kChannels, channel};
+}
+
+template <class M>
+__global__ __launch_bounds__(kThreads, 2) void winograd_patches(const Tiling s, const Rows rows, const Bricks bricks,
+                                                                const float* __restrict__ x, float* __restrict__ to) {
+  for (Index i = first_element(); i < bricks.threads; i += all_threads()) {
+    const Cell cell = cell_of(bricks, i);
+    if (cell.row >= rows.count || cell.channel >= rows.pitch) continue;
+    const Index tile = rows.first + cell.row;
+    const bool exists = tile < s.tiles && cell.channel < s.channels;
+    const Corner corner = corner_of(s, tile);
+    const float* const from = x + cell.channel * s.channel;
+    float* const own = to + cell.row * rows.pitch + cell.channel;
+    transform<M>([&](int h, int w) { return exists ? pixel_at(s, corner, h, w, from) : 0.0f; },
+                 [&](int h, int w, float value) { own[(h * M::kTo + w) * rows.count * rows.pitch] = value; });
+  }
+}
+
+template <class L>
+__global__ __launch_bounds__(kThreads, 2) void winograd_outputs(const Tiling s, const Rows rows, const Bricks bricks,
+                                                                const Index splits, const float* __restrict__ m,
+                                                                const Epilogue e, float* __restrict__ y) {
+  const Index frequency = rows.count * rows.pitch;
+  for (Index i = first_element(); i < bricks.threads; i += all_threads()) {
+    const Cell cell = cell_of(bricks, i);
+    const Index tile = rows.first + cell.row;
+    if (cell.row >= rows.count || tile >= s.tiles || cell.channel >= s.channels) continue;
+    const Corner corner = corner_of(s, tile);
+    const float* const own = m + cell.row * rows.pitch + cell.channel;
+    transform<Products<L>>(
+        [&](int h, int w) {
+          float sum = 0;
+          for (Index split = 0; split < splits; ++split)
+            sum += own[((split * L::kSize + h) * L::kSize + w) * frequency];
+          return sum;
+        },
+        [&](int h, int w, float value) { store_output(s, corner, h, w, cell.channel, value, e, y); });
+  }
+}
+
+template <class M>
+void launch_patches(const Tiling& s, const Rows& rows, const float* x, float* to, Stream stream) {
+  const Bricks bricks(rows);
+  launch(winograd_patches<M>, element_blocks(bricks.threads), kThreads, stream, s, rows, bricks, x, to);
+}
+
+template <class L>
+void launch_outputs(const Tiling& s, const Rows& rows, Index splits, const float* m, const Epilogue& e, float* y,
+                    Stream stream) {
+  const Bricks bricks(rows);
+  launch(winograd_outputs<L>, element_blocks(bricks.threads), kThreads, stream, s, rows, bricks, splits, m, e, y);
+}
+
+Index tiles_of(const Axis& a, int outputs) {
+  return ceil_div(a.outputs, outputs);
+}
+
+}  // namespace
+
+Tiling input_tiling(const Walk& s, int outputs) {
+  const Index rows = tiles_of(s.h, outputs), columns = tiles_of(s.w, outputs);
+  return {s.images * rows * columns,
+          Divisor(rows),
+          Divisor(columns),
+          s.ci,
+          s.h.inputs,
+          s.w.inputs,
+          outputs,
+          s.h.first,
+          s.w.first,
+          0,
+          s.from_image,
+          s.from_channel,
+          s.h.from,
+          s.w.from};
+}
+
+Tiling output_tiling(const Walk& s, int outputs) {
+  const Index rows = tiles_of(s.h, outputs), columns = tiles_of(s.w, outputs);
+  return {s.images * rows * columns,
+          Divisor(rows),
+          Divisor(columns),
+          s.co,
+          s.h.outputs,
+          s.w.outputs,
+          outputs,
+          0,
+          0,
+          s.to_first,
+          s.to_image,
+          s.to_channel,
+          s.h.to,
+          s.w.to};
+}
+
+Tiling weight_tiling(const Walk& s, Index w_h, Index w_w, Index w_from, Index w_to) {
+  return {s.ci,
+          Divisor(1),
+          Divisor(1),
+          s.co,
+          s.h.taps,
+          s.w.taps,
+          0,
+          0,
+          0,
+          s.h.w_first * w_h + s.w.w_first * w_w,
+          w_from,
+          w_to,
+          s.h.w_step * w_h,
+          s.w.w_step * w_w};
+}
+
+void transform_patches(Part part, int tile, const Tiling& s, const Rows& rows, const float* x, float* to,
+                       Stream stream) {
+  const auto of_2x2 = part == Part::inputs    ? launch_patches<Inputs<Line<2, 3>>>
+                      : part == Part::weights ? launch_patches<Filter<Line<2, 3>>>
+                                              : launch_patches<Filter<Line<3, 2>>>;
+  const auto of_4x4 = part == Part::inputs    ? launch_patches<Inputs<Line<4, 3>>>
+                      : part == Part::weights ? launch_patches<Filter<Line<4, 3>>>
+                                              : launch_patches<Filter<Line<3, 4>>>;
+  (tile == 2 ? of_2x2 : of_4x4)(s, rows, x, to, stream);
+}
+
+void transform_products(Part part, int tile, const Tiling& s, const Rows& rows, Index splits, const float* m,
+                        const Epilogue& e, float* y, Stream stream) {
+  const auto products = part == Part::outputs ? launch_outputs<Line<4, 3>>
+                        : tile == 2           ? launch_outputs<Line<3, 2>>
+                                              : launch_outputs<Line<3, 4>>;
+  products(s, rows, splits, m, e, y, stream);
+}
+
+}  // namespace tapwise::cuda
