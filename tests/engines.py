@@ -47,6 +47,8 @@ def low_precision_only(engine):
 LOW_PRECISION = native_engines()
 NATIVE = [engine for engine in LOW_PRECISION if not low_precision_only(engine)]
 ENGINES = NATIVE + [Engine(name) for name in tapwise.backend.available() if name != "native"]
+WINOGRAD = NATIVE
 if CHOSEN := os.environ.get("TAPWISE_TEST_BACKEND"):  # test_cuda_emulated.py runs this suite on a backend of its own
     NATIVE, ENGINES = [], [Engine(CHOSEN)]
+    WINOGRAD = [Engine(CHOSEN)] if CHOSEN.startswith("cuda") else []
 FASTEST = [*NATIVE[:1], *(engine for engine in ENGINES if engine.backend == "numba")]

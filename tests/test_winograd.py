@@ -8,7 +8,7 @@ import pytest
 import tapwise
 from cases import CASES, Case
 from close import Fenced, assert_within, bound, fenced_copy
-from engines import NATIVE
+from engines import WINOGRAD
 from exact import exact
 from winograd_mass import winograd, winograd_gradient, winograd_gradient_terms, winograd_terms
 
@@ -54,13 +54,13 @@ FIT = [case for case in CASES if case.groups == 1 and set(case.k) <= {1, 3, 5}]
 
 def possible(case, direction="forward"):
     """The Winograd algorithms that native offers for a case."""
-    with NATIVE[0].use():
+    with WINOGRAD[0].use():
         every = tapwise.plan(case.x_shape, case.w_shape, direction=direction, **case.geometry).possible
     return [name for name in every if name in ALGORITHMS]
 
 
 both = [replace(case, data_format=layout) for layout in ("channels_last", "channels_first") for case in OWN]
-TESTED = [case for case in [*both, *LARGE, *FIT] if NATIVE and possible(case)]
+TESTED = [case for case in [*both, *LARGE, *FIT] if WINOGRAD and possible(case)]
 every_case = pytest.mark.parametrize("case", TESTED, ids=str)
 
 
@@ -85,8 +85,8 @@ def test_the_transforms_are_exact(case, rng):
 
 
 @every_case
-@pytest.mark.parametrize("native", NATIVE, ids=str)
-def test_forward(case, native, rng):
+@pytest.mark.parametrize("engine", WINOGRAD, ids=str)
+def test_forward(case, engine, rng):
     x, w, b, _ = case.arrays(rng)
     want, _ = exact(tapwise.conv, x, w, b, **case.geometry)
     for algorithm in possible(case):
@@ -94,7 +94,7 @@ def test_forward(case, native, rng):
         mass = winograd(case, x, w, tile, mass=True) + np.abs(on_channels(case, b))
         fenced = [fenced_copy(a, offset) for offset, a in enumerate((x, w, b), 1)]
         out = Fenced(case.y_shape, offset=3)
-        with native.use():
+        with engine.use():
             tapwise.conv(*fenced, algorithm=algorithm, out=out.array, **case.geometry)
         out.assert_intact(algorithm)
         assert_within(out.array, want, mass, winograd_terms(case, tile) + 1, label=algorithm)
@@ -113,15 +113,15 @@ def turned(case, w):
 
 
 @every_case
-@pytest.mark.parametrize("native", NATIVE, ids=str)
-def test_grad_input(case, native, rng):
+@pytest.mark.parametrize("engine", WINOGRAD, ids=str)
+def test_grad_input(case, engine, rng):
     _, w, _, dy = case.arrays(rng)
     want, _ = exact(tapwise.conv_grad_input, dy, w, case.x_shape, **case.geometry)
     back, w_back = turned(case, w)
     for algorithm in possible(case, "grad_input"):
         tile = ALGORITHMS[algorithm]
         out = Fenced(case.x_shape, offset=1)
-        with native.use():
+        with engine.use():
             tapwise.conv_grad_input(
                 fenced_copy(dy, 2), w, case.x_shape, algorithm=algorithm, out=out.array, **case.geometry
             )
@@ -140,8 +140,8 @@ SUMS = [
 
 
 @pytest.mark.parametrize("case", [*TESTED, *SUMS], ids=str)
-@pytest.mark.parametrize("native", NATIVE, ids=str)
-def test_grad_weight(case, native, rng):
+@pytest.mark.parametrize("engine", WINOGRAD, ids=str)
+def test_grad_weight(case, engine, rng):
     x, _, _, dy = case.arrays(rng)
     want, _ = exact(tapwise.conv_grad_weight, x, dy, case.w_shape, **case.geometry)
     for algorithm in possible(case, "grad_weight"):
@@ -149,7 +149,7 @@ def test_grad_weight(case, native, rng):
         mass = winograd_gradient(case, x, dy, tile, mass=True)
         fenced = [fenced_copy(a, offset) for offset, a in enumerate((x, dy), 1)]
         out = Fenced(case.w_shape, offset=3)
-        with native.use():
+        with engine.use():
             tapwise.conv_grad_weight(*fenced, case.w_shape, algorithm=algorithm, out=out.array, **case.geometry)
             out.assert_intact(algorithm)
             with tapwise.threads.set(3):
@@ -166,8 +166,8 @@ some_cases = pytest.mark.parametrize(
 
 @some_cases
 @pytest.mark.parametrize("kind", ["relu", "leaky_relu", "gelu"])
-@pytest.mark.parametrize("native", NATIVE, ids=str)
-def test_epilogue(case, kind, native, rng):
+@pytest.mark.parametrize("engine", WINOGRAD, ids=str)
+def test_epilogue(case, kind, engine, rng):
     """activation(conv(x, w) + b + residual), the same to a few roundings as each step on its own."""
     x, w, b, residual = case.arrays(rng)
     for algorithm in possible(case):
@@ -176,20 +176,20 @@ def test_epilogue(case, kind, native, rng):
         want = exact(tapwise.conv, x, w, b, **case.geometry)[0] + residual
         with tapwise.backend.use("reference"):
             want = getattr(tapwise, kind)(want)
-        with native.use():
+        with engine.use():
             y = tapwise.conv(x, w, b, activation=kind, residual=residual, algorithm=algorithm, **case.geometry)
         # No slope is above 1.13; gelu rounds its own value by up to 5.25 units.
         assert_within(y, want, 1.13 * mass + np.abs(want), winograd_terms(case, tile) + 8, label=algorithm)
 
 
 @some_cases
-@pytest.mark.parametrize("native", NATIVE, ids=str)
-def test_bits_depend_on_nothing_else(case, native, rng):
+@pytest.mark.parametrize("engine", WINOGRAD, ids=str)
+def test_bits_depend_on_nothing_else(case, engine, rng):
     """The same with packed weights, with any number of threads, and for an image alone."""
     x, w, b, _ = case.arrays(rng)
     for algorithm in possible(case):
         options = {"algorithm": algorithm, **case.geometry}
-        with native.use():
+        with engine.use():
             with tapwise.threads.set(1):
                 y = tapwise.conv(x, w, b, **options)
             with tapwise.threads.set(3):
@@ -199,28 +199,29 @@ def test_bits_depend_on_nothing_else(case, native, rng):
             np.testing.assert_array_equal(tapwise.conv(x[:1], w, b, **options), y[:1], err_msg=algorithm)
 
 
-@pytest.mark.parametrize("native", NATIVE, ids=str)
-def test_whole_numbers_by_2x2_are_exact(native, rng):
+@pytest.mark.parametrize("engine", WINOGRAD, ids=str)
+def test_whole_numbers_by_2x2_are_exact(engine, rng):
     """Its points are 0, 1 and -1, so weights are divided by 4 at most: a misplaced term shows."""
     for case in TESTED:
         if set(case.k) <= {1, 3}:
             x, w, b, _ = case.integers(rng)
             want, _ = exact(tapwise.conv, x, w, b, **case.geometry)
-            with native.use():
+            with engine.use():
                 y = tapwise.conv(x, w, b, algorithm="winograd-2x2", **case.geometry)
             np.testing.assert_array_equal(y, want, err_msg=str(case))
 
 
-@pytest.mark.parametrize("native", NATIVE, ids=str)
+@pytest.mark.parametrize("engine", WINOGRAD, ids=str)
 @pytest.mark.parametrize("data_format", ["channels_last", "channels_first"])
-def test_nan_spreads_over_its_tiles_only(native, data_format, rng):
+def test_nan_spreads_over_its_tiles_only(engine, data_format, rng):
     """Outputs whose window holds the NaN are NaN; of the others only those whose tile reads it may be."""
     case = Case("", (1, 14, 17, 5), (3, 3), 20, padding=1, data_format=data_format)
     x, w, *_ = case.arrays(rng)
     h, v = 6, 9
     x[(0, h, v, 2) if data_format == "channels_last" else (0, 2, h, v)] = np.nan
-    for algorithm, tile in ALGORITHMS.items():
-        with native.use():
+    for algorithm in possible(case):
+        tile = ALGORITHMS[algorithm]
+        with engine.use():
             y = tapwise.conv(x, w, algorithm=algorithm, **case.geometry)
         y = y if data_format == "channels_last" else np.moveaxis(y, 1, -1)
         rows, columns = ({o for o in range(size) if o // tile * tile - 1 <= at <= o // tile * tile + tile}
@@ -240,10 +241,10 @@ def left_to_right(columns, w):
     return y
 
 
-@pytest.mark.parametrize("native", NATIVE, ids=str)
+@pytest.mark.parametrize("engine", WINOGRAD, ids=str)
 @pytest.mark.parametrize("ci", [16, 64])
 @pytest.mark.parametrize("k, strides", [((3, 3), 1), ((5, 5), 1), ((1, 3), 1), ((5, 1), 1), ((1, 7), 1), ((3, 3), 2)])
-def test_rms_error_that_default_admits(native, k, strides, ci, rng):
+def test_rms_error_that_default_admits(engine, k, strides, ci, rng):
     """At most 4 times that of a left-to-right sum (gate 20), on data after a ReLU, where it is largest."""
     x = np.maximum(rng.standard_normal((1, 24 * strides, 24 * strides, ci), np.float32), 0)
     w = rng.standard_normal((*k, ci, 32), np.float32)
@@ -252,16 +253,16 @@ def test_rms_error_that_default_admits(native, k, strides, ci, rng):
     want = columns.astype(np.float64) @ w.reshape(-1, 32).astype(np.float64)
     allowed = 4 * np.sqrt(np.mean((left_to_right(columns, w) - want) ** 2))
     for algorithm in possible(Case("", x.shape, k, 32, strides=strides)):
-        with native.use():
+        with engine.use():
             y = tapwise.conv(x, w, strides=strides, algorithm=algorithm).reshape(want.shape)
         if algorithm != ("winograd-4x4" if strides == 2 else "winograd-6x6") or (1 in k and ci >= 32):
             assert np.sqrt(np.mean((y - want) ** 2)) <= allowed, algorithm
 
 
-@pytest.mark.parametrize("native", NATIVE, ids=str)
+@pytest.mark.parametrize("engine", WINOGRAD, ids=str)
 @pytest.mark.parametrize("n, size", [(1, 4), (1, 8), (1, 14), (4, 28), (3, 52)])
 @pytest.mark.parametrize("k", [(3, 3), (5, 5), (1, 3), (5, 1), (7, 1)], ids=str)
-def test_rms_error_of_weight_gradients_that_default_admits(native, k, n, size, rng):
+def test_rms_error_of_weight_gradients_that_default_admits(engine, k, n, size, rng):
     """The same for sums over 16 pixels to 8,112; the fewer, the better is the sum that it is compared with."""
     case = Case("", (n, size, size, 8), k, 8, padding=tuple((taps // 2, taps // 2) for taps in k))
     x, _, _, dy = case.arrays(rng)
@@ -271,7 +272,7 @@ def test_rms_error_of_weight_gradients_that_default_admits(native, k, n, size, r
     rows = windows.reshape(n * size * size, -1)
     want = rows.T.astype(np.float64) @ dy.reshape(-1, 8).astype(np.float64)
     plain = np.sqrt(np.mean((left_to_right(rows.T, dy.reshape(-1, 8)) - want) ** 2))
-    with native.use():
+    with engine.use():
         candidates = tapwise.plan(case.x_shape, case.w_shape, direction="grad_weight", **case.geometry).candidates
         for algorithm in (c.algorithm for c in candidates if c.algorithm in ALGORITHMS and not c.refused):
             dw = tapwise.conv_grad_weight(x, dy, case.w_shape, algorithm=algorithm, **case.geometry)
@@ -279,12 +280,12 @@ def test_rms_error_of_weight_gradients_that_default_admits(native, k, n, size, r
             assert np.sqrt(np.mean((got - want) ** 2)) <= 4 * plain, algorithm
 
 
-@pytest.mark.parametrize("native", NATIVE, ids=str)
-def test_accuracy_decides_what_auto_may_choose(native):
+@pytest.mark.parametrize("engine", WINOGRAD, ids=str)
+def test_accuracy_decides_what_auto_may_choose(engine):
     """strict sums products as they stand; the 6x6 tiles, whose error is larger, are for fast alone."""
     shapes = {(n, size, size, c) for n in (1, 16) for size in (7, 28, 112) for c in (3, 64, 512)}
     chosen = {accuracy: set() for accuracy in ("strict", "default", "fast")}
-    with native.use():
+    with engine.use():
         for shape in shapes:
             for accuracy, names in chosen.items():
                 w_shape = (3, 3, shape[-1], 64)
@@ -316,7 +317,7 @@ def test_accuracy_decides_what_auto_may_choose(native):
     ],
 )
 def test_refuses_with_a_reason(x_shape, w_shape, options, why):
-    with NATIVE[0].use(), pytest.raises(ValueError, match=f"winograd.* can't: .*{why}"):
+    with WINOGRAD[0].use(), pytest.raises(ValueError, match=f"winograd.* can't: .*{why}"):
         tapwise.plan(x_shape, w_shape, **{"algorithm": "winograd", **options})
 
 

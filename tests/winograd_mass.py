@@ -9,6 +9,11 @@ from functools import cache
 
 import numpy as np
 
+from engines import WINOGRAD
+
+# (tile, taps) of which a last tile of at most so many outputs is a smaller one, on processors.
+FEW = {} if any(engine.backend.startswith("cuda") for engine in WINOGRAD) else {(4, 3): 2, (5, 2): 3}
+
 # Points besides 0 and infinity, by the number of all of them: each stands for +p and -p.
 POINTS = {4: (1.0,), 6: (0.625, 1.5), 8: (0.5, 1.0, 2.0)}
 
@@ -35,7 +40,7 @@ def lines(outputs, tile, taps):
     """(first output, number of tiles, A', G, B') of the whole tiles, and of the last one where it has fewer outputs:
     without infinity; up to two of four by F(2, 3) at the smaller points, up to three of five by F(3, 2)."""
     tile = 1 if taps == 1 else tile
-    fewer = {(4, 3): 2, (5, 2): 3}.get((tile, taps), 0)
+    fewer = FEW.get((tile, taps), 0)
     whole, rest = divmod(outputs, tile)
     result = [(0, whole, *matrices(tile, taps))] if whole else []
     if rest:

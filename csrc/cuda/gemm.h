@@ -98,23 +98,30 @@ __device__ __forceinline__ void add_product(const float (&a)[T::kDepth][kPitch],
   }
 }
 
-// Rows and columns of a matrix from `from` on into shared memory, four floats a copy; zeros where it has no more. The
-// thread is one of kThreads.
-template <int kThreads, int kRows, int kColumns, int kPitch>
-__device__ __forceinline__ void copy_tile(int thread, const float* from, Index pitch, Index rows, Index columns,
-                                          float (&to)[kRows][kPitch]) {
-  constexpr int kFours = kColumns / 4, kApart = kThreads / kFours;
+// Part of a matrix into shared memory by kThreads threads, four floats a copy; `rows` and `columns` are how many it
+// has, beyond which are zeros. `from` is where the thread's first copy is from, a stretch of a row below the other.
+template <int kThreads, int kRows, int kColumns>
+struct Copy {
+  static constexpr int kFours = kColumns / 4, kApart = kThreads / kFours;
   static_assert(kThreads % kFours == 0);
-  const int row = thread / kFours, column = thread % kFours * 4;
-  const bool is_column = column < columns;
-#pragma unroll
-  for (int i = 0; i < kRows; i += kApart) {
-    if (kRows % kApart != 0 && row + i >= kRows) continue;
-    const bool exists = is_column && row + i < rows;
-    __pipeline_memcpy_async(&to[row + i][column], exists ? from + (row + i) * pitch + column : from, 16,
-                            exists ? 0 : 16);
+
+  static __device__ __forceinline__ int row(int thread) { return thread / kFours; }
+  static __device__ __forceinline__ int column(int thread) { return thread % kFours * 4; }
+  static __device__ __forceinline__ const float* first(int thread, const float* matrix, Index pitch) {
+    return matrix + row(thread) * pitch + column(thread);
   }
-}
+  template <int kPitch>
+  static __device__ __forceinline__ void start(int thread, const float* from, Index pitch, int rows, int columns,
+                                               float (&to)[kRows][kPitch]) {
+    const bool is_column = column(thread) < columns;
+#pragma unroll
+    for (int i = 0; i < kRows; i += kApart) {
+      const int at = row(thread) + i;
+      if (kRows % kApart == 0 || at < kRows)
+        __pipeline_memcpy_async(&to[at][column(thread)], from + i * pitch, 16, is_column && at < rows ? 0 : 16);
+    }
+  }
+};
 
 // load(step, stage) for every step, add(stage) in order.
 template <class T, class Load, class Add>

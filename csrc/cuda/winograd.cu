@@ -2,16 +2,17 @@
 // matrices.
 //
 //   w (3, 3, ci, co)   -> u (frequencies, ci, co)
-//   x (n, ih, iw, ci)  -> v (frequencies, tiles, ci)
+//   x (n, ih, iw, ci)  -> v (frequencies, ci, tiles)
 //   v, u               -> m (frequencies, tiles, co)    a product a frequency; most of the time is here
 //   m                  -> y (n, oh, ow, co)             adds b and the residual, applies the activation
 //
 // 2x2 (4 multiplies an output instead of 9) takes one launch after u's, winograd_fused.cu. 4x4 (2.25) has 36
 // frequencies, too many for a block: a launch each, in rounds of tiles whose v and m stay in a large device's cache.
 //
-//   x -> v, dy -> g (frequencies, tiles, co)            the weight gradient: a tile of dy is the filter, of F(3, 2)
-//   v' g               -> m (splits, frequencies, ci, co)     or F(3, 4); blocks share out the tiles
-//   m                  -> dw (3, 3, ci, co)             added up in the order of the splits: the same bits each time
+//   x, dy              -> v (frequencies, tiles, ci), g (frequencies, tiles, co)      the weight gradient: a tile of dy
+//   is the filter, of F(3, 2) v' g               -> m (splits, frequencies, ci, co)     or F(3, 4); blocks share out
+//   the tiles m                  -> dw (3, 3, ci, co)             added up in the order of the splits: the same bits
+//   each time
 //
 // Stride 1, dilation 1, one group, two spatial dimensions; winograd_refusal guarantees it.
 //
@@ -27,51 +28,47 @@ namespace {
 
 constexpr Epilogue kPlain{nullptr, nullptr, Activation::none, 0};
 
-// A product a frequency, all of multiples of four columns: c (splits, frequencies, rows, columns) = a b, or += a b,
-// b (frequencies, depth, columns), each split's of `stretch` of the depth.
+// A product a frequency, all sizes multiples of four: c (splits, frequencies, rows, columns) = a b, or += a b, of
+// a (frequencies, depth, rows) and b (frequencies, depth, columns). A split sums a stretch of the depth.
 struct Product {
-  Index rows, columns, depth, stretch;
-  unsigned frequencies;
+  int rows, columns, depth, stretch, frequencies;
   bool adds;
 };
 
-// a (frequencies, rows, depth), or by depth (frequencies, depth, rows).
-template <class T, bool kByDepth>
+template <class T>
 __global__ __launch_bounds__(T::kThreads, 2) void winograd_product(const Product s, const float* __restrict__ a,
                                                                    const float* __restrict__ b, float* __restrict__ c) {
-  CU_SHARED(float, left, [T::kStages][kByDepth ? T::kDepth : T::kM][kByDepth ? T::kM : kRowPitch<T>]);
+  CU_SHARED(float, left, [T::kStages][T::kDepth][T::kM]);
   CU_SHARED(float, right, [T::kStages][T::kDepth][T::kN]);
-  const auto across = static_cast<unsigned>((s.columns + T::kN - 1) / T::kN);
-  const auto down = static_cast<unsigned>((s.rows + T::kM - 1) / T::kM);
-  const unsigned rest = blockIdx.x / across, batch = rest / down, frequency = batch % s.frequencies;
-  const Index column = Index{blockIdx.x % across} * T::kN, row = Index{rest % down} * T::kM;
-  const Index begin = batch / s.frequencies * s.stretch,
-              end = begin + s.stretch < s.depth ? begin + s.stretch : s.depth;
+  const int across = (s.columns + T::kN - 1) / T::kN, down = (s.rows + T::kM - 1) / T::kM;
+  const int block = static_cast<int>(blockIdx.x), rest = block / across, batch = rest / down;
+  const int column = block % across * T::kN, row = rest % down * T::kM, frequency = batch % s.frequencies;
+  const int begin = batch / s.frequencies * s.stretch, end = begin + s.stretch < s.depth ? begin + s.stretch : s.depth;
   const int t = static_cast<int>(threadIdx.x);
-  a += (frequency * s.depth + (kByDepth ? begin : 0)) * s.rows + (kByDepth ? row : row * s.depth + begin);
-  b += (frequency * s.depth + begin) * s.columns + column;
+  using Left = Copy<T::kThreads, T::kDepth, T::kM>;
+  using Right = Copy<T::kThreads, T::kDepth, T::kN>;
+  const Index from = Index{frequency} * s.depth + begin;
+  a = Left::first(t, a + from * s.rows + row, s.rows);
+  b = Right::first(t, b + from * s.columns + column, s.columns);
 
   Sums<T> sums;
-  Index k = begin;
+  int left_over = end - begin;
   const auto load = [&](int stage) {
-    if constexpr (kByDepth)
-      copy_tile<T::kThreads, T::kDepth, T::kM>(t, a, s.rows, end - k, s.rows - row, left[stage]);
-    else
-      copy_tile<T::kThreads, T::kM, T::kDepth>(t, a, s.depth, s.rows - row, end - k, left[stage]);
-    copy_tile<T::kThreads, T::kDepth, T::kN>(t, b, s.columns, end - k, s.columns - column, right[stage]);
-    k += T::kDepth;
-    a += kByDepth ? T::kDepth * s.rows : T::kDepth;
-    b += T::kDepth * s.columns;
+    Left::start(t, a, s.rows, left_over, s.rows - row, left[stage]);
+    Right::start(t, b, s.columns, left_over, s.columns - column, right[stage]);
+    left_over -= T::kDepth;
+    a += Index{T::kDepth} * s.rows;
+    b += Index{T::kDepth} * s.columns;
   };
-  pipelined<T>(static_cast<int>((end - begin + T::kDepth - 1) / T::kDepth), load,
+  pipelined<T>((end - begin + T::kDepth - 1) / T::kDepth, load,
                [&](int stage) { add_product<T>(left[stage], right[stage], sums); });
   __pipeline_wait_prior(0);
 
 #pragma unroll
   for (int i = 0; i < T::kRows; ++i) {
-    const Index at = row + Sums<T>::row(i);
+    const int at = row + Sums<T>::row(i);
     if (at >= s.rows) continue;
-    float* const own = c + (batch * s.rows + at) * s.columns + column;
+    float* const own = c + (Index{batch} * s.rows + at) * s.columns + column;
 #pragma unroll
     for (int j = 0; j < T::kColumns; j += 4) {
       const int four = Sums<T>::column(j);
@@ -84,19 +81,18 @@ __global__ __launch_bounds__(T::kThreads, 2) void winograd_product(const Product
   }
 }
 
-template <class T, bool kByDepth>
+template <class T>
 void launch_product(const Product& s, const float* a, const float* b, float* c, Stream stream) {
   const Index splits = s.depth ? ceil_div(s.depth, s.stretch) : 1;
   const Index blocks = ceil_div(s.rows, T::kM) * ceil_div(s.columns, T::kN) * s.frequencies * splits;
-  launch(winograd_product<T, kByDepth>, blocks, T::kThreads, stream, s, a, b, c);
+  launch(winograd_product<T>, blocks, T::kThreads, stream, s, a, b, c);
 }
 
-template <bool kByDepth>
 void multiply(int tile, const Product& s, const float* a, const float* b, float* c, Stream stream) {
-  const auto product = tile == 16   ? launch_product<Tile16, kByDepth>
-                       : tile == 32 ? launch_product<Tile32, kByDepth>
-                       : tile == 64 ? launch_product<Tile64, kByDepth>
-                                    : launch_product<Tile128, kByDepth>;
+  const auto product = tile == 16   ? launch_product<Tile16>
+                       : tile == 32 ? launch_product<Tile32>
+                       : tile == 64 ? launch_product<Tile64>
+                                    : launch_product<Tile128>;
   product(s, a, b, c, stream);
 }
 
@@ -115,6 +111,10 @@ Walk walk_of(const Conv& c, Pass pass) {
   return s;
 }
 
+int narrow(Index value) {
+  return static_cast<int>(value);
+}
+
 // How many tiles are transformed and multiplied at a time: v and m, or g, have 32 MiB. Tiles of 16 are for tests,
 // which are to see several rounds.
 struct Cut {
@@ -126,7 +126,7 @@ struct Cut {
         co(in_fours(s.co)),
         frequencies((outputs + 2) * (outputs + 2)) {
     const Index floats = tile == 16 ? 1 << 15 : 8 << 20, least = 128;
-    round = std::min(tiles, std::max(least, floats / (frequencies * (ci + co)) / least * least));
+    round = std::min(in_fours(tiles), std::max(least, floats / (frequencies * (ci + co)) / least * least));
   }
   Index weights() const { return frequencies * ci * co; }
   Index transformed(Index channels) const { return frequencies * round * channels; }
@@ -154,10 +154,11 @@ void convolve(const Walk& s, int outputs, int tile, const float* x, const float*
   const Scratch v(cut.transformed(cut.ci), stream), m(cut.transformed(cut.co), stream);
   const Tiling from = input_tiling(s, outputs), to = output_tiling(s, outputs);
   for (Index first = 0; first < cut.tiles; first += cut.round) {
-    const Index rows = std::min(cut.round, cut.tiles - first);
-    transform_patches(Part::inputs, outputs, from, {first, rows, cut.ci}, x, v.floats(), stream);
-    const Product product{rows, cut.co, cut.ci, cut.ci, static_cast<unsigned>(cut.frequencies), false};
-    multiply<false>(tile, product, v.floats(), u.floats(), m.floats(), stream);
+    const Index rows = std::min(cut.round, in_fours(cut.tiles - first));
+    transform_patches(Part::inputs, outputs, from, {first, rows, cut.ci, true}, x, v.floats(), stream);
+    const int depth = narrow(cut.ci);
+    const Product product{narrow(rows), narrow(cut.co), depth, depth, narrow(cut.frequencies), false};
+    multiply(tile, product, v.floats(), u.floats(), m.floats(), stream);
     transform_products(Part::outputs, outputs, to, {first, rows, cut.co}, 1, m.floats(), e, y, stream);
   }
 }
@@ -203,9 +204,9 @@ void winograd_grad_weight(const Conv& c, int outputs, int tile, const float* x, 
     // A whole round always, of zeros past the last tile: each split has something to add to.
     transform_patches(Part::inputs, outputs, inputs, {first, cut.round, cut.ci}, x, v.floats(), stream);
     transform_patches(Part::outputs, outputs, gradient, {first, cut.round, cut.co}, dy, g.floats(), stream);
-    const auto frequencies = static_cast<unsigned>(cut.frequencies);
-    const Product product{cut.ci, cut.co, cut.round, split.stretch, frequencies, first > 0};
-    multiply<true>(tile, product, v.floats(), g.floats(), m.floats(), stream);
+    const Product product{narrow(cut.ci),        narrow(cut.co),          narrow(cut.round),
+                          narrow(split.stretch), narrow(cut.frequencies), first > 0};
+    multiply(tile, product, v.floats(), g.floats(), m.floats(), stream);
   }
   transform_products(Part::weights, outputs, weight_tiling(s, c.w_h, c.w_w, c.w_ci, c.w_co), {0, cut.ci, cut.co},
                      split.count, m.floats(), kPlain, dw, stream);

@@ -2,8 +2,9 @@
 // where the patches of an array lie.
 //
 // One kernel transforms pixels (by B'), weights and tiles of dy (by G); another one products (by A') to outputs, or to
-// gradients of weights. Transformed arrays are (frequencies, rows, pitch): a row for each tile, or for each input
-// channel of the weights; a row's channels, and zeros up to a multiple of four, so that products copy four at once.
+// gradients of weights. Transformed arrays are (frequencies, tiles, channels) or, where products sum over channels,
+// (frequencies, channels, tiles); of weights each input channel is a tile. Tiles and channels are filled up with zeros
+// to multiples of four, which products copy at once.
 #pragma once
 
 #include "../winograd_line.h"
@@ -152,21 +153,21 @@ __device__ __forceinline__ void store_output(const Tiling& s, const Corner& c, i
   y[offset] = finished(e, sum, channel, offset);
 }
 
-// The tiles from `first` on that are in the transformed array, in rows of `pitch` floats; of tiles past the last,
-// zeros.
-struct Rows {
-  Index first, count, pitch;
+// `count` tiles from `first` on and `channels`, both filled up, of a transformed array.
+struct Cells {
+  Index first, count, channels;
+  bool by_channel = false;
 };
 
 enum class Part { inputs, weights, outputs };
 
-// to (frequencies, rows.count, rows.pitch): B' d B of patches of the inputs, G d G' of the weights by F(tile, 3) and of
-// tiles of outputs, whose gradient is a filter then, by F(3, tile).
-void transform_patches(Part, int tile, const Tiling&, const Rows&, const float* x, float* to, Stream);
+// B' d B of patches of the inputs, G d G' of the weights by F(tile, 3) and of tiles of outputs, whose gradient is a
+// filter then, by F(3, tile).
+void transform_patches(Part, int tile, const Tiling&, const Cells&, const float* x, float* to, Stream);
 
-// A' m A of m (splits, frequencies, rows.count, rows.pitch), summed over its splits in order first: outputs by
-// F(tile, 3), weights by F(3, tile).
-void transform_products(Part, int tile, const Tiling&, const Rows&, Index splits, const float* m, const Epilogue&,
+// A' m A of m (splits, frequencies, tiles, channels), summed over its splits in order first: outputs by F(tile, 3),
+// weights by F(3, tile).
+void transform_products(Part, int tile, const Tiling&, const Cells&, Index splits, const float* m, const Epilogue&,
                         float* y, Stream);
 
 __host__ __device__ constexpr Index in_fours(Index channels) {

@@ -94,17 +94,18 @@ __global__ __launch_bounds__(kFrequencies* T::kThreads, 2) void winograd_2x2(con
   const auto across = static_cast<unsigned>((to.channels + T::kN - 1) / T::kN);
   const Index first = Index{blockIdx.x / across} * T::kM;
   const int column = static_cast<int>(blockIdx.x % across) * T::kN;
-  const int t = static_cast<int>(threadIdx.x), frequency = t / T::kThreads;
-  const Index pitch = in_fours(to.channels);
-  u += frequency * in_fours(from.channels) * pitch + column;
+  using Weights = Copy<T::kThreads, T::kDepth, T::kN>;
+  const int t = static_cast<int>(threadIdx.x), frequency = t / T::kThreads, own = t % T::kThreads;
+  const int pitch = static_cast<int>(in_fours(to.channels));
+  u = Weights::first(own, u + frequency * in_fours(from.channels) * pitch + column, pitch);
 
   Patch<T> patch(from, first, x);
   patch.load(0);
   Sums<T> sums;
   for (int channel = 0; channel < from.channels; channel += T::kDepth) {
     __syncthreads();
-    copy_tile<T::kThreads, T::kDepth, T::kN>(t % T::kThreads, u + channel * pitch, pitch, from.channels - channel,
-                                             pitch - column, shared.factors.u[frequency]);
+    Weights::start(own, u, pitch, from.channels - channel, pitch - column, shared.factors.u[frequency]);
+    u += Index{T::kDepth} * pitch;
     __pipeline_commit();
     patch.store(shared.factors.v);
     if (channel + T::kDepth < from.channels) patch.load(channel + T::kDepth);

@@ -1,66 +1,73 @@
 // winograd_transform.cu — Winograd's transforms as kernels of their own, a thread a tile and channel: memory-bound.
 //
-//   x (n, ih, iw, ci)   -> v (frequencies, tiles, ci)    B' d B, d a patch of x
+//   x (n, ih, iw, ci)   -> v (frequencies, ci, tiles)    B' d B, d a patch of x; (frequencies, tiles, ci) for gradients
 //   w (3, 3, ci, co)    -> u (frequencies, ci, co)       G d G', d the taps of two channels
 //   dy (n, oh, ow, co)  -> g (frequencies, tiles, co)    G d G', d a tile of dy
 //   m (splits, frequencies, tiles, co) -> y              A' m A, and the epilogue
 //   m (splits, frequencies, ci, co)    -> dw             A' m A
 //
-// A warp takes eight channels of four tiles: both layouts' reads and all writes then fill their sectors of 32 bytes.
+// A warp takes eight channels of four tiles, or four of eight: its writes fill their sectors of 32 bytes.
 #include "winograd.h"
 
 namespace tapwise::cuda {
 namespace {
 
-// Which row and channel the i-th thread takes.
+// Which tile and channel the i-th thread takes.
 struct Bricks {
-  static constexpr int kChannels = 8, kRows = 4;
+  int channels, tiles;  // of a warp
   Divisor across;
   Index threads;
 
-  explicit Bricks(const Rows& rows)
-      : across(ceil_div(rows.pitch, kChannels)),
-        threads(ceil_div(rows.pitch, kChannels) * ceil_div(rows.count, kRows) * kChannels * kRows) {}
+  explicit Bricks(const Cells& s)
+      : channels(s.by_channel ? 4 : 8),
+        tiles(32 / channels),
+        across(ceil_div(s.channels, channels)),
+        threads(ceil_div(s.channels, channels) * ceil_div(s.count, tiles) * 32) {}
 };
 
 struct Cell {
-  Index row, channel;
+  Index tile, channel;
 };
 
 __device__ __forceinline__ Cell cell_of(const Bricks& s, Index i) {
-  const auto lane = static_cast<int>(i % (Bricks::kChannels * Bricks::kRows));
-  Index brick = i / (Bricks::kChannels * Bricks::kRows);
-  const Index channel = s.across.take(brick) * Bricks::kChannels + lane % Bricks::kChannels;
-  return {brick * Bricks::kRows + lane / Bricks::kChannels, channel};
+  const auto lane = static_cast<int>(i % 32);
+  Index brick = i / 32;
+  const bool tiles_first = s.channels < s.tiles;
+  const int channel = tiles_first ? lane / s.tiles : lane % s.channels;
+  const int tile = tiles_first ? lane % s.tiles : lane / s.channels;
+  const Index first = s.across.take(brick) * s.channels;
+  return {brick * s.tiles + tile, first + channel};
 }
 
 template <class M>
-__global__ __launch_bounds__(kThreads, 2) void winograd_patches(const Tiling s, const Rows rows, const Bricks bricks,
+__global__ __launch_bounds__(kThreads, 2) void winograd_patches(const Tiling s, const Cells cells, const Bricks bricks,
                                                                 const float* __restrict__ x, float* __restrict__ to) {
+  const Index frequency = cells.count * cells.channels;
   for (Index i = first_element(); i < bricks.threads; i += all_threads()) {
     const Cell cell = cell_of(bricks, i);
-    if (cell.row >= rows.count || cell.channel >= rows.pitch) continue;
-    const Index tile = rows.first + cell.row;
+    if (cell.tile >= cells.count || cell.channel >= cells.channels) continue;
+    const Index tile = cells.first + cell.tile;
     const bool exists = tile < s.tiles && cell.channel < s.channels;
     const Corner corner = corner_of(s, tile);
     const float* const from = x + cell.channel * s.channel;
-    float* const own = to + cell.row * rows.pitch + cell.channel;
+    float* const own =
+        to + (cells.by_channel ? cell.channel * cells.count + cell.tile : cell.tile * cells.channels + cell.channel);
     transform<M>([&](int h, int w) { return exists ? pixel_at(s, corner, h, w, from) : 0.0f; },
-                 [&](int h, int w, float value) { own[(h * M::kTo + w) * rows.count * rows.pitch] = value; });
+                 [&](int h, int w, float value) { own[(h * M::kTo + w) * frequency] = value; });
   }
 }
 
 template <class L>
-__global__ __launch_bounds__(kThreads, 2) void winograd_outputs(const Tiling s, const Rows rows, const Bricks bricks,
+__global__ __launch_bounds__(kThreads, 2) void winograd_outputs(const Tiling s, const Cells cells, const Bricks bricks,
                                                                 const Index splits, const float* __restrict__ m,
                                                                 const Epilogue e, float* __restrict__ y) {
-  const Index frequency = rows.count * rows.pitch;
+  const Index frequency = cells.count * cells.channels;
   for (Index i = first_element(); i < bricks.threads; i += all_threads()) {
     const Cell cell = cell_of(bricks, i);
-    const Index tile = rows.first + cell.row;
-    if (cell.row >= rows.count || tile >= s.tiles || cell.channel >= s.channels) continue;
+    const Index tile = cells.first + cell.tile;
+    if (cell.tile >= cells.count || tile >= s.tiles || cell.channel >= s.channels) continue;
     const Corner corner = corner_of(s, tile);
-    const float* const own = m + cell.row * rows.pitch + cell.channel;
+    const float* const own = m + cell.tile * cells.channels + cell.channel;
     transform<Products<L>>(
         [&](int h, int w) {
           float sum = 0;
@@ -73,16 +80,16 @@ __global__ __launch_bounds__(kThreads, 2) void winograd_outputs(const Tiling s, 
 }
 
 template <class M>
-void launch_patches(const Tiling& s, const Rows& rows, const float* x, float* to, Stream stream) {
-  const Bricks bricks(rows);
-  launch(winograd_patches<M>, element_blocks(bricks.threads), kThreads, stream, s, rows, bricks, x, to);
+void launch_patches(const Tiling& s, const Cells& cells, const float* x, float* to, Stream stream) {
+  const Bricks bricks(cells);
+  launch(winograd_patches<M>, element_blocks(bricks.threads), kThreads, stream, s, cells, bricks, x, to);
 }
 
 template <class L>
-void launch_outputs(const Tiling& s, const Rows& rows, Index splits, const float* m, const Epilogue& e, float* y,
+void launch_outputs(const Tiling& s, const Cells& cells, Index splits, const float* m, const Epilogue& e, float* y,
                     Stream stream) {
-  const Bricks bricks(rows);
-  launch(winograd_outputs<L>, element_blocks(bricks.threads), kThreads, stream, s, rows, bricks, splits, m, e, y);
+  const Bricks bricks(cells);
+  launch(winograd_outputs<L>, element_blocks(bricks.threads), kThreads, stream, s, cells, bricks, splits, m, e, y);
 }
 
 Index tiles_of(const Axis& a, int outputs) {
@@ -144,7 +151,7 @@ Tiling weight_tiling(const Walk& s, Index w_h, Index w_w, Index w_from, Index w_
           s.w.w_step * w_w};
 }
 
-void transform_patches(Part part, int tile, const Tiling& s, const Rows& rows, const float* x, float* to,
+void transform_patches(Part part, int tile, const Tiling& s, const Cells& cells, const float* x, float* to,
                        Stream stream) {
   const auto of_2x2 = part == Part::inputs    ? launch_patches<Inputs<Line<2, 3>>>
                       : part == Part::weights ? launch_patches<Filter<Line<2, 3>>>
@@ -152,15 +159,15 @@ void transform_patches(Part part, int tile, const Tiling& s, const Rows& rows, c
   const auto of_4x4 = part == Part::inputs    ? launch_patches<Inputs<Line<4, 3>>>
                       : part == Part::weights ? launch_patches<Filter<Line<4, 3>>>
                                               : launch_patches<Filter<Line<3, 4>>>;
-  (tile == 2 ? of_2x2 : of_4x4)(s, rows, x, to, stream);
+  (tile == 2 ? of_2x2 : of_4x4)(s, cells, x, to, stream);
 }
 
-void transform_products(Part part, int tile, const Tiling& s, const Rows& rows, Index splits, const float* m,
+void transform_products(Part part, int tile, const Tiling& s, const Cells& cells, Index splits, const float* m,
                         const Epilogue& e, float* y, Stream stream) {
   const auto products = part == Part::outputs ? launch_outputs<Line<4, 3>>
                         : tile == 2           ? launch_outputs<Line<3, 2>>
                                               : launch_outputs<Line<3, 4>>;
-  products(s, rows, splits, m, e, y, stream);
+  products(s, cells, splits, m, e, y, stream);
 }
 
 }  // namespace tapwise::cuda
