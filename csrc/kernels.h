@@ -37,6 +37,7 @@ struct Split {
   Index shared_floats;   // packed weights, or the private sums of grad_weight
   Index scratch_floats;  // one task's scratch
   bool streams;          // filters: x and y exceed the caches, so y goes past them
+  bool by_blocks;        // outputs: tasks of one block of pixels follow each other, else those of the same panels
 };
 
 // Depthwise input gradients of a larger stride along a row are runs of pixels of a phase, not tiles.

@@ -25,6 +25,7 @@ constexpr Index kSumFloats = 4 * 1024 * 1024;  // 16 MiB: all private sums of a 
 constexpr Index kTaskPixels = 224;             // 16 tiles of 14: enough to amortise a panel's first touch
 constexpr int kChoiceCores = 2;                // a choice must not depend on how many there are
 constexpr double kMargin = 1.1;
+constexpr Index kManyTiles = 8;           // of pixels, which cores may share out evenly
 constexpr Index kTasks = 16;              // enough for 4 threads with 4 tasks each
 constexpr Index kTaskProducts = 200'000;  // about 5 us of one core: less isn't worth handing over
 
@@ -173,7 +174,14 @@ Split split_outputs(const Work& w, bool gathers, Index tile_pixels, Index lanes)
   s.task_panels = even(s.panels, s.task_panels);
   count_blocks(w, s);
   const Index wanted = std::clamp<Index>(products(w) / kTaskProducts, 1, kTasks);
-  while (s.tasks > 0 && s.tasks < wanted) {
+  // A core finds the pixels that it made itself in its L2; panels shared out, it would read the other cores' too.
+  const bool by_pixels = w.taps == 1 && w.h.out == 1 && phases == 1 && !w.planes && !gathers && !s.dot &&
+                         s.task_panels == s.panels && w.w.out >= kManyTiles * tile_pixels;
+  if (by_pixels && s.tasks < wanted) {
+    s.cols = std::min(s.cols, ceil_divide(ceil_divide(w.w.out, tile_pixels), wanted) * tile_pixels);
+    count_blocks(w, s);
+  }
+  while (s.tasks > 0 && s.tasks < wanted && !by_pixels) {
     if (s.rows > 1)
       s.rows = ceil_divide(s.rows, 2);
     else if (w.planes && w.taps == 1 && s.cols > 2 * tile_pixels)  // each group of panels would copy its pixels anew
@@ -186,6 +194,10 @@ Split split_outputs(const Work& w, bool gathers, Index tile_pixels, Index lanes)
       break;
     count_blocks(w, s);
   }
+  // What is outermost is read once, the other side once for each of its parts.
+  const Index groups = std::max<Index>(1, ceil_divide(s.panels, s.task_panels)),
+              read = w.n * w.groups * w.from_channels * w.d.in * w.h.in * w.w.in;
+  s.by_blocks = s.shared_floats * (s.tasks / groups - 1) < read * (groups - 1);
   s.scratch_floats = walk_floats(w) + copy_floats(w, s) + (gathers ? s.cols * w.row_length : 0) + 16;
   return s;
 }
@@ -320,25 +332,6 @@ Plan fastest(const Conv& s, Pass pass, Choice choice, const Table& t) {
 }
 
 }  // namespace
-
-Conv simplified(const Conv& conv) {
-  Conv s = conv;
-  const auto shift = [&s] {  // (d, h, 1) to (1, d, h)
-    s.iw = s.ih, s.ow = s.oh, s.kw = s.kh, s.sw = s.sh, s.dil_w = s.dil_h, s.pl = s.pt, s.w_w = s.w_h;
-    s.ih = s.id, s.oh = s.od, s.kh = s.kd, s.sh = s.sd, s.dil_h = s.dil_d, s.pt = s.pf, s.w_h = s.w_d;
-    s.id = s.od = s.kd = s.sd = s.dil_d = 1, s.pf = 0;
-  };
-  for (int i = 0; i < 2 && s.iw == 1 && s.ow == 1 && s.kw == 1 && s.pl == 0; ++i) shift();
-  const auto same_row = [](Index in, Index out, Index k, Index stride, Index pad) {
-    return k == 1 && stride == 1 && pad == 0 && in == out;
-  };
-  if (!same_row(s.iw, s.ow, s.kw, s.sw, s.pl) || !same_row(s.ih, s.oh, s.kh, s.sh, s.pt)) return s;
-  s.iw *= s.ih, s.ow *= s.oh, s.ih = s.oh = 1;
-  if (same_row(s.id, s.od, s.kd, s.sd, s.pf)) s.iw *= s.id, s.ow *= s.od, s.id = s.od = 1;
-  if (s.n > 0 && s.layout == Layout::channels_last && s.id == 1 && s.od == 1 && s.kd == 1 && s.pf == 0)
-    s.iw *= s.n, s.ow *= s.n, s.n = 1;
-  return s;
-}
 
 const char* name_of(Algorithm algorithm) {
   constexpr const char* kNames[kAlgorithms] = {"auto",         "direct",       "im2col",      "winograd",

@@ -104,3 +104,23 @@ def test_larger_than_the_caches(channels, groups, offset, rng):
         np.testing.assert_array_equal(y[image : image + 1], alone)
     assert np.isnan(memory[:start]).all()
     assert np.isnan(memory[start + x.size :]).all()
+
+
+@pytest.mark.parametrize(
+    ("size", "ci", "co"),
+    [(14, 64, 100), (20, 300, 600), (7, 1024, 96), (13, 2048, 40)],
+    ids=["tasks of pixels", "blocks outermost", "pixels 4 KiB apart", "the same, more tiles"],
+)
+def test_pointwise_shared_out(size, ci, co, engine, rng):
+    """Every way to share out pixels and outputs covers all of them, with the bits of one thread."""
+    x, w = rng.standard_normal((1, size, size, ci), np.float32), rng.standard_normal((1, 1, ci, co), np.float32)
+    want, mass = (a.reshape(-1, ci).astype(np.float64) @ b[0, 0] for a, b in ((x, w), (np.abs(x), np.abs(w))))
+    found = []
+    for threads in (1, 2, 3):
+        out = Fenced((1, size, size, co))
+        with tapwise.threads.set(threads):
+            found.append(tapwise.conv(x, w, out=out.array))
+        out.assert_intact(f"{threads} threads")
+    assert_within(found[0].reshape(want.shape), want, mass, ci)
+    for other in found[1:]:
+        np.testing.assert_array_equal(other, found[0])

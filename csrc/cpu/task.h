@@ -46,8 +46,10 @@ TAPWISE_INLINE Block block_at(const Sides& s, const Split& split, Index unit) {
 
 TAPWISE_INLINE Task task_at(const Sides& s, const Split& split, Index index) {
   const Index units = s.n * s.d.out * split.row_blocks * split.col_blocks;
-  const Index panel0 = index / units * split.task_panels;
-  return {block_at(s, split, index % units), panel0, least(split.panels, panel0 + split.task_panels), split.dot};
+  const Index groups = (split.panels + split.task_panels - 1) / split.task_panels;
+  const Index unit = split.by_blocks ? index / groups : index % units;
+  const Index panel0 = (split.by_blocks ? index % groups : index / units) * split.task_panels;
+  return {block_at(s, split, unit), panel0, least(split.panels, panel0 + split.task_panels), split.dot};
 }
 
 // Sums a run over its taps for panel p: of the panels, or of rows where there are few output channels.
