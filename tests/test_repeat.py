@@ -6,6 +6,7 @@ import pytest
 import tapwise
 from small_model import X, Y, assert_same, compiled
 from tapwise import layers, repeat
+from tapwise.layers.policy import DTypePolicy
 
 
 @pytest.fixture(autouse=True)
@@ -44,6 +45,19 @@ def test_repetition_changes_no_bit(engine, monkeypatch):
     assert {"conv2d_1", "batch_normalization", "max_pooling2d", "depthwise_conv2d", "dense"} <= ahead & back
     assert "dropout" not in ahead | back
     assert "conv2d" not in ahead | back  # its x is another one each time
+    monkeypatch.setattr(repeat, "TRIES", 0)
+    plain = trained()
+    assert recorded(plain) == [set(), set()]
+    assert_same(again.get_weights(), plain.get_weights())
+
+
+def test_repetition_in_bfloat16_changes_no_bit(monkeypatch):
+    pytest.importorskip("ml_dtypes", reason='pip install "tapwise[bf16]"')
+    monkeypatch.setattr("tapwise.layers.policy._policy", DTypePolicy("mixed_bfloat16"))
+    again = trained()
+    ahead, back = recorded(again)
+    assert {"conv2d", "conv2d_1", "batch_normalization", "max_pooling2d", "depthwise_conv2d", "dense"} <= ahead & back
+    assert not {"dropout", "conv2d_cast"} & (ahead | back)  # the cast's x is another one each time
     monkeypatch.setattr(repeat, "TRIES", 0)
     plain = trained()
     assert recorded(plain) == [set(), set()]

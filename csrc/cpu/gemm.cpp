@@ -1,6 +1,6 @@
 // gemm.cpp — the micro-kernel: pixels x output channels, summed over taps and input channels.
 //
-//   a (pixels, k) in place, panel (k, kPanel)  ->  y (pixels, channels)        gemm_run
+//   a (pixels, k) in place, panel (k, kPanel)  ->  y (pixels, channels)        gemm_run, gemm_points
 //   a (pixels, k) in place, w (channels, k)  ->  y (pixels, channels)          dot_run: few channels, k in the vectors
 //
 // A tile of M pixels x V vectors stays in registers over the whole sum: per channel, V loads of weights and M
@@ -112,14 +112,30 @@ void gemm_tile(const Run& run, Index first, const float* panel, const Store& to)
   TAPWISE_UNROLL for (int i = 0; i < M; ++i) TAPWISE_UNROLL for (int v = 0; v < V; ++v)
       __builtin_prefetch(to.y + (first + i) * to.y_pixel + v * kLanes, 0, 2);
   Vec sum[M][V] = {};
-  if (to.continues)
-    TAPWISE_UNROLL for (int i = 0; i < M; ++i) TAPWISE_UNROLL for (int v = 0; v < V; ++v) sum[i][v] =
-        load(to.y + (first + i) * to.y_pixel + v * kLanes);
   for (Index s = 0; s < run.segment_count; ++s) {
     const Segment& segment = run.segments[s];
     add_segment<0, M>(sum, run.a + first * run.a_pixel + segment.a, run.a_pixel, panel + segment.b * kPanel, segment.k);
   }
   store_tile(sum, to, first);
+}
+
+// A tile at one point after the other; a and y are its first pixel's.
+template <int M, int V, bool kContinues>
+void gemm_point_tile(const Points& points, const Run& run, const float* a, const float* panel, float* y) {
+  const Index pixel = run.a_pixel;
+  for (Index point = points.count; point > 0; --point) {
+    Vec sum[M][V] = {};
+    if (kContinues)
+      TAPWISE_UNROLL for (int i = 0; i < M; ++i) TAPWISE_UNROLL for (int v = 0; v < V; ++v) sum[i][v] =
+          load(y + i * kPanel + v * kLanes);
+    const float* const next = a + points.a;
+    for (const Segment* segment = run.segments; segment < run.segments + run.segment_count; ++segment)
+      add_rows<0, M>(sum, Rows<M>(a + segment->a, pixel), pixel, next + segment->a, panel + segment->b * kPanel,
+                     segment->k);
+    TAPWISE_UNROLL for (int i = 0; i < M; ++i) TAPWISE_UNROLL for (int v = 0; v < V; ++v)
+        store(y + i * kPanel + v * kLanes, sum[i][v]);
+    a = next, panel += points.panel, y += points.y;
+  }
 }
 
 // A tile of pixels [first, first + M) of all rows of a run, one row behind the other.
@@ -285,6 +301,21 @@ void gemm_run(const Run& run, const float* panel, const Store& to) {
         gemm_tile<M, 2>(run, first, panel, to);
       else
         gemm_tile<M, 1>(run, first, panel, to);
+    });
+  });
+}
+
+void gemm_points(const Points& points, const Run& run, const float* panel, Index channels, bool continues, float* y) {
+  split_evenly(run.pixels, kTilePixels, [&](Index first, int pixels) {
+    const float* const a = run.a + first * run.a_pixel;
+    float* const to = y + first * kPanel;
+    with_constant<kTilePixels>(pixels, [&]<int M>() {
+      if (channels <= kLanes)
+        continues ? gemm_point_tile<M, 1, true>(points, run, a, panel, to)
+                  : gemm_point_tile<M, 1, false>(points, run, a, panel, to);
+      else
+        continues ? gemm_point_tile<M, 2, true>(points, run, a, panel, to)
+                  : gemm_point_tile<M, 2, false>(points, run, a, panel, to);
     });
   });
 }

@@ -42,11 +42,19 @@ struct Store {
   const float* residual;  // laid out as y, or null
   Activation activation;
   float alpha;
-  bool continues = false;  // gemm_run: the sums begin with y, whole vectors, which earlier channels left there
 };
 
 // y[p, o] = sum over segments and i < k of a[p, i] * panel[b + i, o]
 void gemm_run(const Run&, const float* panel, const Store&);
+
+// Products side by side: each with its own pixels, panel and sums, so many floats from one to the next.
+struct Points {
+  Index count, a, panel, y;
+};
+
+// The same for each point, pixels of y kPanel apart and whole: `channels` is kLanes or kPanel. continues: the sums
+// begin with y, which earlier channels left there. Of sums of 16 terms a call for each point takes half as long again.
+void gemm_points(const Points&, const Run&, const float* panel, Index channels, bool continues, float* y);
 
 // y[p, o] = sum over segments and i < k of a[p, i] * w[o * w_row + b + i], for to.channels <= kDotChannels
 inline constexpr int kDotChannels = 4;

@@ -24,36 +24,46 @@
 namespace tapwise::ISA {
 namespace {
 
-// Addresses a step apart. Odd multiples of it stay in registers, opaque to the compiler, so that each address is an
-// operand of its load; gcc otherwise computes and spills dozens.
-class Steps {
+// Addresses a step apart: a pointer for three of them, opaque to the compiler, which otherwise computes and spills
+// dozens.
+template <int kCount, class Float>
+class Ladder {
  public:
-  TAPWISE_INLINE explicit Steps(Index floats) : one_(4 * floats), three_(3 * one_), five_(5 * one_), seven_(7 * one_) {
-    asm("" : "+r"(one_), "+r"(three_), "+r"(five_), "+r"(seven_));
+  TAPWISE_INLINE Ladder(Float* first, Index step) : step_(step) {
+    TAPWISE_UNROLL for (int i = 0; i < kPointers; ++i) base_[i] = first + 3 * i * step;
+    advance(0);
   }
-  template <class Float>
-  TAPWISE_INLINE Float* at(Float* from, int i) const {
-    const Index bytes = i == 7 ? seven_ : i == 5 ? five_ : i % 3 == 0 ? i / 3 * three_ : i * one_;
-    return reinterpret_cast<Float*>(reinterpret_cast<std::uintptr_t>(from) + static_cast<std::uintptr_t>(bytes));
+  TAPWISE_INLINE Float* at(int i) const { return base_[i / 3] + i % 3 * step_; }
+  TAPWISE_INLINE void advance(Index floats) {
+    TAPWISE_UNROLL for (Float*& base : base_) {
+      base += floats;
+      asm("" : "+r"(base));
+    }
   }
 
  private:
-  Index one_, three_, five_, seven_;
+  static constexpr int kPointers = (kCount + 2) / 3;
+  Float* base_[kPointers];
+  Index step_;
 };
 
-template <class Float>
-TAPWISE_INLINE Float* opaque(Float* p) {
-  asm("" : "+r"(p));
-  return p;
-}
-
-// Pixels of one vector of channels.
+// Pixels of one vector of channels, a column of a tile's kRows after the other.
 struct Pixels {
   const float* data;
-  Steps rows, pixels;
+  Index row, pixel;
 
-  TAPWISE_INLINE const float* column(int j) const { return opaque(pixels.at(data, j)); }
-  TAPWISE_INLINE const float* at(const float* column, int i, int) const { return rows.at(column, i); }
+  template <int kRows>
+  struct Columns {
+    Ladder<kRows, const float> rows;
+    Index pixel;
+
+    TAPWISE_INLINE const float* at(int i) const { return rows.at(i); }
+    TAPWISE_INLINE void next() { rows.advance(pixel); }
+  };
+  template <int kRows>
+  TAPWISE_INLINE Columns<kRows> columns() const {
+    return {{data, row}, pixel};
+  }
 };
 
 // Those of a tile at the border, each with its own address: of zeros, where it lies outside x.
@@ -72,25 +82,34 @@ struct BorderPixels {
       }
     }
   }
-  TAPWISE_INLINE const float* column(int) const { return nullptr; }
-  TAPWISE_INLINE const float* at(const float*, int i, int j) const { return data[i][j] + c; }
+
+  struct Columns {
+    const BorderPixels& pixels;
+    int j = 0;
+
+    TAPWISE_INLINE const float* at(int i) const { return pixels.data[i][j] + pixels.c; }
+    TAPWISE_INLINE void next() { ++j; }
+  };
+  template <int>
+  TAPWISE_INLINE Columns columns() const {
+    return {*this};
+  }
 };
 
 // v of one tile and one vector of channels: B' x B, two rows at a time, which stay in registers.
 template <class H, class W, int kTwo = 0, class From>
-TAPWISE_INLINE void input_tile(const From& x, float* v, Index v_frequency, const Steps& frequencies) {
+TAPWISE_INLINE void input_tile(const From& x, float* v, Index v_frequency) {
   constexpr const int (&rows)[2] = kInputRows<H, kTwo>;
   Vec half[2][W::kSize], row[W::kSize];
-  TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) {
-    const float* const column = x.column(j);
-    transform_input<H, kTwo>([&](int i) { return load(x.at(column, i, j)); }, half[0][j], half[1][j]);
-  }
+  auto column = x.template columns<H::kSize>();
+  TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j, column.next())
+      transform_input<H, kTwo>([&](int i) { return load(column.at(i)); }, half[0][j], half[1][j]);
   TAPWISE_UNROLL for (int i = 0; i < (H::kSize > 1 ? 2 : 1); ++i) {
     transform_input<W>(half[i], row);
-    float* const to = opaque(v + H::point(rows[i]) * W::kAll * v_frequency);
-    TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) store(frequencies.at(to, W::point(j)), row[j]);
+    const Ladder<W::kAll, float> to(v + H::point(rows[i]) * W::kAll * v_frequency, v_frequency);
+    TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) store(to.at(W::point(j)), row[j]);
   }
-  if constexpr (kTwo + 1 < kInputTwos<H>) input_tile<H, W, kTwo + 1>(x, v, v_frequency, frequencies);
+  if constexpr (kTwo + 1 < kInputTwos<H>) input_tile<H, W, kTwo + 1>(x, v, v_frequency);
 }
 
 // Copies rows x cols pixels of channels [c, c + channels) from (h, w) on, kLanes apart; what lies outside x is 0.
@@ -112,11 +131,12 @@ TAPWISE_INLINE Pixels gather(const Conv& s, Index image, Index h, Index w, Index
     else
       copy_pixels(x + ((image * s.ih + h + i) * s.iw + w + w0) * s.ci + c, s.ci, channels, w1 - w0, to, kLanes);
   }
-  return {strip, Steps(cols * kLanes), Steps(kLanes)};
+  return {strip, cols * kLanes, kLanes};
 }
 
 // Where channel c of a tile's v lies.
 TAPWISE_INLINE Index v_at(const Tiling& g, Index c) {
+  if (c < g.task_channels) return c;  // a division takes as long as a fifth of a tile's transform
   return c / g.task_channels * g.v_part + c % g.task_channels;
 }
 
@@ -125,15 +145,14 @@ template <class H, class W>
 void input_planes(const Conv& s, const Tiling& g, const TileRun& run, const float* x, float* v, float* strip) {
   const Index h = run.row * g.tile_h * s.sh - s.pt, w = run.col * g.tile_w * s.sw - s.pl;
   const Index cols = ((run.count - 1) * W::kOutputs + W::kSize) * s.sw;
-  const Steps frequencies(g.v_frequency);
   for_each_vector(0, s.ci, [&](Index c, Index channels) {
     gather(s, run.image, h, w, H::kSize * s.sh, cols, c, channels, x, strip);
     for (Index phase = 0; phase < s.sh * s.sw; ++phase) {
       const Index first = (phase / s.sw * cols + phase % s.sw) * kLanes;
-      Pixels from{strip + first, Steps(s.sh * cols * kLanes), Steps(s.sw * kLanes)};
+      Pixels from{strip + first, s.sh * cols * kLanes, s.sw * kLanes};
       float* to = v + v_at(g, phase * s.ci + c);
       for (Index t = 0; t < run.count; ++t, from.data += W::kOutputs * s.sw * kLanes, to += g.v_tile)
-        input_tile<H, W>(from, to, g.v_frequency, frequencies);
+        input_tile<H, W>(from, to, g.v_frequency);
     }
   });
 }
@@ -142,16 +161,14 @@ void input_planes(const Conv& s, const Tiling& g, const TileRun& run, const floa
 template <class H, class W>
 TAPWISE_INLINE void input_phase(const Conv& s, const Tiling& g, Index image, Index h, Index w, Index first,
                                 const float* x, float* v, const float* zeros) {
-  const Steps frequencies(g.v_frequency);
   const Index whole = s.ci / kLanes * kLanes;
   if (h >= 0 && h + (H::kSize - 1) * s.sh < s.ih && w >= 0 && w + (W::kSize - 1) * s.sw < s.iw) {
-    Pixels from{x + ((image * s.ih + h) * s.iw + w) * s.ci, Steps(s.sh * s.iw * s.ci), Steps(s.sw * s.ci)};
+    Pixels from{x + ((image * s.ih + h) * s.iw + w) * s.ci, s.sh * s.iw * s.ci, s.sw * s.ci};
     for (Index c = 0; c < whole; c += kLanes, from.data += kLanes)
-      input_tile<H, W>(from, v + v_at(g, first + c), g.v_frequency, frequencies);
+      input_tile<H, W>(from, v + v_at(g, first + c), g.v_frequency);
   } else {
     BorderPixels<H, W> from(s, image, h, w, x, zeros);
-    for (; from.c < whole; from.c += kLanes)
-      input_tile<H, W>(from, v + v_at(g, first + from.c), g.v_frequency, frequencies);
+    for (; from.c < whole; from.c += kLanes) input_tile<H, W>(from, v + v_at(g, first + from.c), g.v_frequency);
   }
 }
 
@@ -162,12 +179,14 @@ void input_run(const Conv& s, const Tiling& g, const TileRun& run, const float* 
   clear(strip, whole);
   for (Index t = 0; t < run.count; ++t, v += g.v_tile) {
     const Index w = (run.col * g.tile_w + t * W::kOutputs) * s.sw - s.pl;
-    for (Index phase = 0; phase < s.sh * s.sw; ++phase)
-      input_phase<H, W>(s, g, run.image, h + phase / s.sw, w + phase % s.sw, phase * s.ci, x, v, strip);
+    Index first = 0;
+    for (Index i = 0; i < s.sh; ++i)
+      for (Index j = 0; j < s.sw; ++j, first += s.ci)
+        input_phase<H, W>(s, g, run.image, h + i, w + j, first, x, v, strip);
     if (whole == s.ci) continue;  // else there is one phase
     float* const last = strip + whole;
     input_tile<H, W>(gather(s, run.image, h, w, H::kSize, W::kSize, whole, s.ci - whole, x, last), v + v_at(g, whole),
-                     g.v_frequency, Steps(g.v_frequency));
+                     g.v_frequency);
   }
 }
 
@@ -190,12 +209,13 @@ struct Target {
 };
 
 template <bool kWhole, class H, class W, int kFirst = 0>
-TAPWISE_INLINE void output_tile(const float* m, Index m_frequency, const Steps& rows, Vec b, const Rectifier& rectified,
+TAPWISE_INLINE void output_tile(const float* m, Index m_frequency, Vec b, const Rectifier& rectified,
                                 const Target& to) {
   Vec half[W::kSize][H::kOutputs];
+  Ladder<H::kAll, const float> column(m, W::kAll * m_frequency);
   TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) {
-    const float* const column = opaque(m + W::point(j) * m_frequency);
-    transform_output<H, kFirst>([&](int i) { return load(rows.at(column, H::point(i))); }, half[j]);
+    transform_output<H, kFirst>([&](int i) { return load(column.at(H::point(i))); }, half[j]);
+    column.advance((W::point(j + 1) - W::point(j)) * m_frequency);
   }
   TAPWISE_UNROLL for (int i = kFirst; i < H::kOutputs; i += 2) {
     if (!kWhole && i >= to.rows) break;
@@ -214,7 +234,7 @@ TAPWISE_INLINE void output_tile(const float* m, Index m_frequency, const Steps& 
         store_part(to.y + at, sum, channels);
     }
   }
-  if constexpr (kFirst == 0 && H::kOutputs > 1) output_tile<kWhole, H, W, 1>(m, m_frequency, rows, b, rectified, to);
+  if constexpr (kFirst == 0 && H::kOutputs > 1) output_tile<kWhole, H, W, 1>(m, m_frequency, b, rectified, to);
 }
 
 // One tile and one vector of channels of y: A' m A, and the epilogue.
@@ -222,11 +242,10 @@ template <class H, class W>
 TAPWISE_INLINE void finish_tile(const Epilogue& e, const float* m, Index m_frequency, Index c, const Target& to) {
   const Vec b = e.b ? load_part(e.b + c, to.channels) : Vec{};
   const Rectifier rectified(e.activation);
-  const Steps rows(W::kAll * m_frequency);
   if (to.rows == H::kOutputs && to.cols == W::kOutputs && to.channels == kLanes)
-    output_tile<true, H, W>(m, m_frequency, rows, b, rectified, to);
+    output_tile<true, H, W>(m, m_frequency, b, rectified, to);
   else
-    output_tile<false, H, W>(m, m_frequency, rows, b, rectified, to);
+    output_tile<false, H, W>(m, m_frequency, b, rectified, to);
   if (!rectified.rest) return;
   for (Index i = 0; i < to.rows; ++i)
     for (Index j = 0; j < to.cols; ++j) activate(e.activation, e.alpha, to.y + i * to.row + j * to.pixel, to.channels);
@@ -292,36 +311,48 @@ TAPWISE_INLINE void prefetch_output(const Conv& s, const Tiling& g, Share tiles,
   });
 }
 
-// Whether a frequency's row and column of points are those of infinity, where short phases have products of 0.
-struct Infinity {
-  bool h, w;
-  TAPWISE_INLINE Infinity(const Tiling& g, Index f)
-      : h(g.short_h && f >= g.frequencies - g.points_w), w(g.short_w && f % g.points_w == g.points_w - 1) {}
+// What a product sums up: one or two stretches of channels, or none.
+struct Terms {
+  Segment segments[2];
+  Index count;
 };
 
-// Products of one frequency of `tiles`, whose v and m begin with those of tile tiles.first.
-TAPWISE_INLINE void multiply_point(const Tiling& g, Share tiles, Index f, const Segment* segments, Index count,
-                                   Index width, const float* v, const float* u, float* m, bool continues) {
-  const Share part = Parts(g).with_point(g, tiles, f / g.points_w, f % g.points_w);
-  if (part.first >= part.last) return;
-  const Index from = part.first - tiles.first;
-  Store to = {m + f * g.m_frequency + from * kPanel, kPanel, width, nullptr, nullptr, Activation::none, 0};
-  to.continues = continues;
-  gemm_run({v + f * g.v_frequency + from * g.v_tile, g.v_tile, segments, count, part.last - part.first}, u, to);
+// The products of a row of points, number h, of `tiles`, whose v and m begin with those of tile tiles.first; u is the
+// row's first. Neighbours alike are one call; at_infinity: those of its last point, where its phases are short.
+TAPWISE_INLINE void multiply_row(const Tiling& g, const Parts& parts, Share tiles, Index h, const Terms& terms,
+                                 const Terms& at_infinity, Index width, const float* v, const float* u, float* m,
+                                 bool continues) {
+  const Index apart = g.short_w ? g.points_w - 1 : g.points_w;
+  for (Index w = 0, next; w < g.points_w; w = next) {
+    const Share part = parts.with_point(g, tiles, h, w);
+    const auto is_alike = [&](Index other) {
+      const Share its = parts.with_point(g, tiles, h, other);
+      return its.first == part.first && its.last == part.last;
+    };
+    for (next = w + 1; next < (w < apart ? apart : g.points_w) && is_alike(next);) ++next;
+    const Terms& sum = w < apart ? terms : at_infinity;
+    if (part.first >= part.last || sum.count == 0) continue;
+    const Index f = h * g.points_w + w, from = part.first - tiles.first;
+    gemm_points({next - w, g.v_frequency, g.u_frequency, g.m_frequency},
+                {v + f * g.v_frequency + from * g.v_tile, g.v_tile, sum.segments, sum.count, part.last - part.first},
+                u + w * g.u_frequency, width, continues, m + f * g.m_frequency + from * kPanel);
+  }
 }
 
-// m = v u for panel p of `tiles`, a product a frequency; between(step, steps) is called after each.
+// m = v u for panel p of `tiles`; between(row, rows) is called after each row of points.
 template <class Between>
 TAPWISE_INLINE void multiply(const Conv& s, const Tiling& g, Index p, Share tiles, const float* v, const float* packed,
                              float* m, const Between& between) {
   const Index width = s.co - p * kPanel > kLanes ? kPanel : kLanes;  // whole vectors, of zeros past co
+  const Index rows = g.frequencies / g.points_w, odd = s.sw * s.ci;
+  const Parts parts(g);
   packed += p * g.frequencies * g.u_frequency;
-  for (Index f = 0; f < g.frequencies; ++f, packed += g.u_frequency) {
-    const Infinity infinity(g, f);
-    const Index channels = infinity.h ? s.sw * s.ci : g.channels, odd = s.sw * s.ci;
-    const Segment all = {0, 0, channels}, even[2] = {{0, 0, s.ci}, {odd, odd, s.ci}};
-    multiply_point(g, tiles, f, infinity.w ? even : &all, infinity.w ? channels / odd : 1, width, v, packed, m, false);
-    between(f, g.frequencies);
+  for (Index h = 0; h < rows; ++h, packed += g.points_w * g.u_frequency) {
+    // Where a short phase's points are those of infinity, its products are 0.
+    const Index channels = g.short_h && h + 1 == rows ? odd : g.channels;
+    const Terms all{{{0, 0, channels}, {}}, 1}, even{{{0, 0, s.ci}, {odd, odd, s.ci}}, channels / odd};
+    multiply_row(g, parts, tiles, h, all, even, width, v, packed, m, false);
+    between(h, rows);
   }
 }
 
@@ -338,14 +369,15 @@ TAPWISE_INLINE void multiply_taps(const Conv& s, const Tiling& g, const Taps& ta
                                   const Between& between) {
   constexpr const int (&rows)[2] = kInputRows<H, kTwo>;
   constexpr int kRows = H::kSize > 1 ? 2 : 1;
+  const Parts parts(g);
   transform_weights<H, W, kTwo>(taps, channels, outputs, u, u + W::kSize * g.u_frequency, g.u_frequency);
-  for (int k = 0; k < kRows * W::kSize; ++k) {
-    const Index f = rows[k / W::kSize] * W::kSize + k % W::kSize;
-    const Infinity infinity(g, f);
-    const Segment segment = {0, 0, channels};
-    if (!(infinity.h && c >= s.sw * s.ci) && !(infinity.w && c / s.ci % s.sw > 0))
-      multiply_point(g, tiles, f, &segment, 1, outputs > kLanes ? kPanel : kLanes, v, u + k * g.u_frequency, m, c > 0);
-    between(kTwo * 2 * W::kSize + k);
+  for (int k = 0; k < kRows; ++k) {
+    const bool is_zero = g.short_h && rows[k] + 1 == H::kSize && c >= s.sw * s.ci;
+    const Terms part{{{0, 0, channels}, {}}, is_zero ? 0 : 1};
+    const Terms at_infinity{{part.segments[0], {}}, c / s.ci % s.sw > 0 ? 0 : part.count};
+    multiply_row(g, parts, tiles, rows[k], part, at_infinity, outputs > kLanes ? kPanel : kLanes, v,
+                 u + k * W::kSize * g.u_frequency, m, c > 0);
+    between(kTwo * 2 + k);
   }
   if constexpr (kTwo + 1 < kInputTwos<H>)
     multiply_taps<H, W, kTwo + 1>(s, g, taps, c, channels, outputs, tiles, v, m, u, between);
@@ -366,9 +398,9 @@ void multiply_panel(const Conv& s, const Tiling& g, Index p, Share tiles, const 
     const float* const own = g.taps_in_place ? strip : packed;
     packed += channels * g.taps_h * g.taps_w * kPanel;
     const Index next = part + 1 < parts || p + 1 < g.panels ? channels : 0;
-    multiply_taps<H, W>(s, g, gathered_taps(g, own), c, channels, outputs, tiles, v, m, u, [&](Index f) {
-      if (!g.taps_in_place) prefetch_taps(g, packed, next, g.frequencies, f);
-      between(part * g.frequencies + f, parts * g.frequencies);
+    multiply_taps<H, W>(s, g, gathered_taps(g, own), c, channels, outputs, tiles, v, m, u, [&](Index row) {
+      if (!g.taps_in_place) prefetch_taps(g, packed, next, H::kSize, row);
+      between(part * H::kSize + row, parts * H::kSize);
     });
   }
 }

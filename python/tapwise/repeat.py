@@ -14,8 +14,8 @@ import numpy as np
 from .graph import Call
 from .layers import activation, conv, dense, merge, norm, pool, reshape
 from .layers.affine import Affine
-from .layers.layer import Layer
-from .ops.check import ACTIVATIONS
+from .layers.layer import Cast, Layer
+from .ops.check import ACTIVATIONS, is_bfloat16
 from .ops.recording import Calls, State, recording
 
 TRIES = 5
@@ -23,7 +23,7 @@ FLOAT32 = np.dtype(np.float32)
 
 KNOWN: frozenset[type[Layer]] = frozenset(
     {
-        activation.Activation, conv.Conv1D, conv.Conv2D, conv.Conv3D, conv.DepthwiseConv1D, conv.DepthwiseConv2D,
+        Cast, activation.Activation, conv.Conv1D, conv.Conv2D, conv.Conv3D, conv.DepthwiseConv1D, conv.DepthwiseConv2D,
         dense.Dense, merge.Add, norm.BatchNormalization, pool.AveragePooling1D, pool.AveragePooling2D,
         pool.GlobalAveragePooling1D, pool.GlobalAveragePooling2D, pool.MaxPooling1D, pool.MaxPooling2D, reshape.Flatten,
     }
@@ -33,7 +33,9 @@ KNOWN: frozenset[type[Layer]] = frozenset(
 def repeats(call: Call) -> bool:
     """Whether forward and backward are operations alone, on the arrays of the plan."""
     layer = call.layer
-    if type(layer) not in KNOWN or {layer.dtype, layer.compute_dtype} != {FLOAT32}:
+    if type(layer) not in KNOWN or layer.dtype != FLOAT32:
+        return False
+    if layer.compute_dtype != FLOAT32 and not is_bfloat16(layer.compute_dtype):
         return False
     if not isinstance(layer, (Affine, activation.Activation)):
         return True
