@@ -62,6 +62,10 @@ def test_other_operations(emulated):
     run_tests(emulated, *files, "-k", "not every_small_shape", seed=1)
 
 
+def test_arrays_on_a_device(emulated):
+    run_tests(emulated, "tests/test_cuda_arrays.py")
+
+
 def test_padding_contributes_nothing(emulated):
     run_tests(emulated, "tests/test_conv_nonfinite.py", seed=2)
 

@@ -33,6 +33,7 @@ MAY_IMPORT = {
     "backend/taps.py": set(),
     "backend/numba": {"backend.interface", "backend.numba", "backend.separable"},
     "backend/device.py": {"backend.interface", "backend.separable"},
+    "backend/cuda.py": {"backend.device", "backend.interface"},
     "backend/cuda_emulated.py": {"backend.device"},
     "backend/native.py": {"backend.interface", "backend.separable", "backend._core"},
     "ops": {"backend", "ops", "trace"},

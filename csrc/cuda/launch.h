@@ -6,10 +6,9 @@
 #include <string>
 
 #include "portable.h"
+#include "stream.h"
 
 namespace tapwise::cuda {
-
-using Stream = cudaStream_t;
 
 inline void check(cudaError_t code, const char* what) {
   if (code != cudaSuccess) throw std::runtime_error(std::string(what) + ": " + cudaGetErrorString(code));

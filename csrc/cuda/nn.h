@@ -3,7 +3,7 @@
 // As csrc/nn.h has it, of float32, with a stream. Sums that blocks share are combined in order, so bits repeat.
 #pragma once
 
-#include "launch.h"
+#include "stream.h"
 
 namespace tapwise::cuda {
 

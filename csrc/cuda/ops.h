@@ -5,7 +5,7 @@
 // refused, and std::runtime_error with CUDA's reason.
 #pragma once
 
-#include "launch.h"
+#include "stream.h"
 
 namespace tapwise::cuda {
 

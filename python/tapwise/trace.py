@@ -148,7 +148,7 @@ def record(name: str, algorithm: str, arrays: dict[str, Array], seconds: float, 
 def copied(view: Array, out: Array | None = None) -> Array:
     """A contiguous copy of a view, which traces show as an operation of its own."""
     start = perf_counter()
-    y = np.empty(view.shape, view.dtype) if out is None else out
+    y = np.empty(view.shape, view.dtype, like=view) if out is None else out
     np.copyto(y, view)
     if _traces:
         record("copy", "", {"x": view, "y": y}, perf_counter() - start, y.nbytes)

@@ -1,4 +1,4 @@
-// arrays.h — arrays on the device, by their __cuda_array_interface__; of the emulated module NumPy's, by the same
+// arrays.h — arrays on the device, by their __cuda_array_interface__; of the emulated module NumPy's too, by the same
 // protocol. Checked, never converted, never copied.
 #pragma once
 
@@ -11,11 +11,16 @@ namespace tapwise {
 #error "the binding is host code"
 #endif
 
-#ifdef TAPWISE_CUDA_EMULATED
-constexpr const char* kInterface = "__array_interface__";
-#else
 constexpr const char* kInterface = "__cuda_array_interface__";
+
+// Whose fields an array has; the emulated module takes NumPy's too. Null without one.
+inline const char* interface_of(py::handle object) {
+  if (py::hasattr(object, kInterface)) return kInterface;
+#ifdef TAPWISE_CUDA_EMULATED
+  if (py::hasattr(object, "__array_interface__")) return "__array_interface__";
 #endif
+  return nullptr;
+}
 
 class DeviceArray {
  public:
@@ -31,8 +36,9 @@ class DeviceArray {
 
  protected:
   bool load(py::handle object, const char* type, Index itemsize, bool contiguous) {
-    if (!py::hasattr(object, kInterface)) return false;
-    const py::dict fields = object.attr(kInterface);
+    const char* const interface = interface_of(object);
+    if (!interface) return false;
+    const py::dict fields = object.attr(interface);
     if (fields["typestr"].cast<std::string>() != type) return false;
     shape_ = fields["shape"].cast<Sizes>();
     const py::tuple data = fields["data"];

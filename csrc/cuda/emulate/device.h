@@ -4,11 +4,11 @@
 #include <algorithm>
 #include <cmath>
 #include <cstdint>
-#include <cstdlib>
 #include <cstring>
 
 #include "fiber.h"
 #include "run.h"
+#include "runtime.h"
 
 #define __global__ static
 #define __device__
@@ -90,34 +90,5 @@ inline void __pipeline_commit() {
 }
 inline void __pipeline_wait_prior(std::size_t groups) {
   ::tapwise::emulate::finish_copies(groups);
-}
-
-using cudaStream_t = void*;
-enum cudaError_t { cudaSuccess, cudaErrorMemoryAllocation };
-enum cudaMemcpyKind { cudaMemcpyDeviceToHost };
-
-inline const char* cudaGetErrorString(cudaError_t code) {
-  return code == cudaSuccess ? "no error" : "out of memory";
-}
-// What it gives starts as NaN.
-inline cudaError_t cudaMallocAsync(void** memory, std::size_t bytes, cudaStream_t) {
-  *memory = std::malloc(bytes);
-  if (*memory) ::tapwise::emulate::unset(*memory, bytes);
-  return *memory ? cudaSuccess : cudaErrorMemoryAllocation;
-}
-inline cudaError_t cudaFreeAsync(void* memory, cudaStream_t) {
-  std::free(memory);
-  return cudaSuccess;
-}
-inline cudaError_t cudaMemsetAsync(void* memory, int value, std::size_t bytes, cudaStream_t) {
-  std::memset(memory, value, bytes);
-  return cudaSuccess;
-}
-inline cudaError_t cudaMemcpyAsync(void* to, const void* from, std::size_t bytes, cudaMemcpyKind, cudaStream_t) {
-  std::memcpy(to, from, bytes);
-  return cudaSuccess;
-}
-inline cudaError_t cudaStreamSynchronize(cudaStream_t) {
-  return cudaSuccess;
 }
 // NOLINTEND

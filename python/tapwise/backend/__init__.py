@@ -1,6 +1,7 @@
-"""Which implementation runs: native (C++), numba or reference (NumPy).
+"""Which implementation runs: native (C++), numba or reference (NumPy), and cuda for arrays on an NVIDIA device.
 
-The choice is made at the first operation: TAPWISE_BACKEND, else the fastest installed. It holds for the process.
+The choice is made at the first operation: TAPWISE_BACKEND, else the fastest installed. It holds for the process. Arrays
+on a device need none: cuda computes with them whatever is in use, and is loaded by the first.
 """
 
 from __future__ import annotations
@@ -25,12 +26,11 @@ if TYPE_CHECKING:  # mypy holds each module against the interface
     _numba: Backend = numba
     _reference: Backend = reference
 
-__all__ = ["Array", "Backend", "PlanFields", "Update", "available", "current", "name", "use"]
+__all__ = ["Array", "Backend", "PlanFields", "Update", "available", "current", "for_device", "name", "use"]
 
 Watcher: TypeAlias = Callable[[Backend], Backend]
 NEEDS = {"native": f"{__name__}._core", "numba": "numba", "reference": "numpy"}
-ON_REQUEST = {"cuda-emulated": "_tapwise_cuda_emulated"}  # never chosen for a user
-REFUSED = ("cuda",)
+ON_REQUEST = "cuda", "cuda-emulated"  # never chosen for a user
 
 _lock = RLock()
 _module: Backend | None = None
@@ -52,6 +52,12 @@ def name() -> str:
 def current() -> Backend:
     """The functions of the backend in use."""
     return _current or _start()
+
+
+def for_device() -> Backend:
+    """The functions for arrays on an NVIDIA device. Raises ValueError that says what is missing for them."""
+    found = _load("cuda", "backend")
+    return _watch(found) if _watch else found
 
 
 class use:
@@ -99,8 +105,6 @@ def set_thread_count(wanted: int | None, now: int | None = None) -> tuple[int | 
 
 
 def _load(name: str, argument: str) -> Backend:
-    if name in REFUSED:
-        raise ValueError(f"{argument} must be one of {', '.join(NEEDS)}, got {name!r}: not built in this version")
     if name in ON_REQUEST:
         return _load_device(name, argument)
     if name not in NEEDS:
@@ -112,9 +116,10 @@ def _load(name: str, argument: str) -> Backend:
 
 
 def _load_device(name: str, argument: str) -> Backend:
-    if find_spec(ON_REQUEST[name]) is None:
-        raise ValueError(f"{argument} must be one of {', '.join(NEEDS)}, got {name!r}: not built in this version")
-    module = import_module(f"{__name__}.{name.replace('-', '_')}")
+    try:
+        module = import_module(f"{__name__}.{name.replace('-', '_')}")
+    except ImportError as error:
+        raise ValueError(f"{argument} must be one of {', '.join(available())} here, got {name!r}: {error}") from None
     return cast(Backend, module.backend)
 
 

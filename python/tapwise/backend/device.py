@@ -1,5 +1,7 @@
 """The kernels for NVIDIA devices as a backend, over one of the extensions that hold them: cuda, cuda_emulated.
 
+One is for arrays on a device, the other for NumPy's, and nothing else differs.
+
 Each function hands its arrays to the extension with the caller's stream; the extension checks what memory safety needs
 and lets the GIL go.
 """
@@ -7,18 +9,19 @@ and lets the GIL go.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
-from .interface import Array, PlanFields, Update, Weights
+from .interface import Array, Memory, PlanFields, Update, Weights
 from .separable import in_two_passes, plan_separable
 
 if TYPE_CHECKING:
     from ..ops.geometry import ConvGeometry, PoolGeometry
 
 FLOAT32 = np.dtype(np.float32)
+GEOMETRIES = 1024  # kept, made for the extension
 
 
 def refuse_dtype(*arrays: Any, **options: Any) -> NoReturn:
@@ -26,7 +29,7 @@ def refuse_dtype(*arrays: Any, **options: Any) -> NoReturn:
 
 
 class Device:
-    """A Backend of interface.py; stream() is the address of the stream to work on."""
+    """A Backend of interface.py; memory None: NumPy's arrays, on no stream."""
 
     dtypes = (FLOAT32,)
     has_bfloat16 = False
@@ -35,12 +38,17 @@ class Device:
     conv_bf16 = conv_bf16_grad_input = conv_bf16_grad_weight = staticmethod(refuse_dtype)
     bf16_algorithm = cast = conv_int8 = pack_words = staticmethod(refuse_dtype)
 
-    def __init__(self, name: str, extension: Any, stream: Callable[[], int]) -> None:
-        self.name, self.extension, self.stream = name, extension, stream
+    def __init__(self, name: str, extension: Any, memory: Memory | None) -> None:
+        self.name, self.extension, self.memory = name, extension, memory
+        self._conv, self._pooling = lru_cache(GEOMETRIES)(self._conv_sizes), lru_cache(GEOMETRIES)(self._pool_sizes)
         self.separable_conv = in_two_passes(self.conv)
         self.threads = 1
 
-    def _conv(self, g: ConvGeometry) -> Any:
+    def stream(self) -> int:
+        """The address of the caller's."""
+        return 0 if self.memory is None else self.memory.stream()
+
+    def _conv_sizes(self, g: ConvGeometry) -> Any:
         before = [pair[0] for pair in g.padding]
         shapes = g.x_shape, g.w_shape, g.y_shape
         return self.extension.Geometry(*shapes, g.strides, before, g.dilation, g.groups, g.channels_last)
@@ -85,7 +93,7 @@ class Device:
         """The sum of dy over all but the channels."""
         self.extension.activation_grad_bias(dy, None, None, None, db, "linear", 0.0, channels_last, self.stream())
 
-    def _pooling(self, p: PoolGeometry) -> Any:
+    def _pool_sizes(self, p: PoolGeometry) -> Any:
         before, after = zip(*p.padding, strict=True)
         return self.extension.Pooling(
             p.x_shape, p.y_shape, p.size, p.strides, before, after, p.dilation,

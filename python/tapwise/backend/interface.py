@@ -60,8 +60,24 @@ class Update(NamedTuple):
     average_rate: float = 0.0
 
 
+class Memory(Protocol):
+    """Where a device's arrays lie: CuPy's, in its pool and on its current stream."""
+
+    def adopt(self, x: Any, name: str) -> Array:
+        """x, of any library, as an array of CuPy, without a copy. Raises TypeError, or ValueError on another device."""
+
+    def stream(self) -> int:
+        """The address of the stream to work on."""
+
+    def put(self, x: npt.NDArray[Any]) -> Array:
+        """A copy of NumPy's x on the device."""
+
+    def get(self, x: Array) -> npt.NDArray[Any]:
+        """A copy of x in this machine's memory."""
+
+
 class Backend(Protocol):
-    """A module: native, numba or reference."""
+    """A module: native, numba or reference; or an object, of device.py."""
 
     @property
     def name(self) -> str: ...
@@ -69,6 +85,10 @@ class Backend(Protocol):
     @property
     def dtypes(self) -> tuple[np.dtype[Any], ...]:
         """What x may hold."""
+
+    @property
+    def memory(self) -> Memory | None:
+        """Where its arrays lie; None: in this machine's memory."""
 
     @property
     def has_bfloat16(self) -> bool:

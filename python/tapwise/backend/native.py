@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 name = "native"
 dtypes = (np.dtype(np.float32),)
 has_bfloat16 = True
+memory = None
 are_plain = _core.are_plain
 cast = _core.cast
 

@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 name = "reference"
 dtypes: tuple[np.dtype[Any], ...] = tuple(map(np.dtype, (np.float16, np.float32, np.float64, np.longdouble)))
 has_bfloat16 = True
+memory = None
 are_plain = workspace_limit = set_workspace_limit = None
 
 

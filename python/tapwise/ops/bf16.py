@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import current
-from .check import Array, DType, as_array, is_bfloat16, shaped, source, weight, written
+from .check import Array, DType, as_array, is_bfloat16, serving, shaped, source, weight, written
 from .geometry import ConvGeometry, conv_geometry
 from .memory import empty
 
@@ -29,7 +29,7 @@ def cast(x: Any, dtype: Any, *, out: Any = None) -> Array:
 
     dtype may be "bfloat16". An x that has it already comes back itself. Raises TypeError on another type.
     """
-    backend = current()
+    backend = serving(x, "x", out=out)
     to = bfloat16() if isinstance(dtype, str) and dtype == "bfloat16" else np.dtype(dtype)
     if to != FLOAT32 and not is_bfloat16(to):
         raise TypeError(f"dtype must be float32 or bfloat16, got {to}")
@@ -37,7 +37,7 @@ def cast(x: Any, dtype: Any, *, out: Any = None) -> Array:
     if given.dtype == to:
         return given
     x = source(given, "x", (FLOAT32 if is_bfloat16(to) else bfloat16(),))
-    y: Array = empty(x.shape, to) if out is None else written(out, "out", x.shape, to, x=x)
+    y: Array = empty(x.shape, to, x) if out is None else written(out, "out", x.shape, to, x=x)
     backend.cast(x, y)
     return y
 
@@ -54,7 +54,7 @@ def conv_bf16_grad_input(
     w = weight(w, FLOAT32, dy.dtype)
     if residual is not None:
         raise ValueError(f"residual must be None for bfloat16, got {type(residual).__name__}")
-    dx = empty(g.x_shape, dy.dtype) if out is None else written(out, "out", g.x_shape, dy.dtype, dy=dy, w=w)
+    dx = empty(g.x_shape, dy.dtype, dy) if out is None else written(out, "out", g.x_shape, dy.dtype, dy=dy, w=w)
     back = turned(g) if algorithm in ("auto", "direct") else None
     if back is None:
         w = w if w.dtype == FLOAT32 else cast(np.ascontiguousarray(w), FLOAT32)
@@ -70,7 +70,7 @@ def conv_bf16_grad_weight(x: Any, dy: Any, g: ConvGeometry, algorithm: str, accu
     """conv_grad_weight where x is bfloat16: float32's, whose products of bfloat16 are exact; dw is float32."""
     backend = current()
     dy = shaped(dy, "dy", g.y_shape, x.dtype)
-    dw = empty(g.w_shape, FLOAT32) if out is None else written(out, "out", g.w_shape, FLOAT32, x=x, dy=dy)
+    dw = empty(g.w_shape, FLOAT32, x) if out is None else written(out, "out", g.w_shape, FLOAT32, x=x, dy=dy)
     backend.conv_bf16_grad_weight(x, dy, dw, g, algorithm=algorithm, accuracy=accuracy)
     return dw
 

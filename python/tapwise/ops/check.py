@@ -6,24 +6,72 @@ import numpy as np
 import numpy.typing as npt
 from numpy import may_share_memory, ndarray
 
-from ..backend import Backend
+from ..backend import Backend, current, for_device
 from .geometry import Shape
 from .memory import empty
 
-Array: TypeAlias = npt.NDArray[Any]
+Array: TypeAlias = npt.NDArray[Any]  # of NumPy or of CuPy, whose functions NumPy's call where arrays are CuPy's
 DType: TypeAlias = np.dtype[Any]
 
 ALGORITHMS = ("auto", "direct", "im2col", "winograd", "winograd-2x2", "winograd-4x4", "winograd-6x6")
 ACCURACIES = ("strict", "default", "fast")
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "relu6")
+PLAIN = ndarray, type(None), float, int
 ALPHA = {"leaky_relu": 0.2, "elu": 1.0}
 FLOAT32 = np.dtype(np.float32)
+DLPACK_CUDA = 2, 13  # kDLCUDA, kDLCUDAManaged
+
+
+def is_on_device(x: Any) -> bool:
+    """Whether x is an array on an NVIDIA device, as it says itself."""
+    if isinstance(x, ndarray):
+        return False
+    if hasattr(x, "__dlpack_device__"):
+        return x.__dlpack_device__()[0] in DLPACK_CUDA
+    return hasattr(x, "__cuda_array_interface__")
+
+
+def serving(first: Any, name: str, /, **others: Any) -> Backend:
+    """The backend of a call: that in use, or on arrays of an NVIDIA device, whatever is in use, that device's.
+
+    Raises TypeError that says where each argument lies if they don't lie together.
+    """
+    backend = current()
+    if type(first) is ndarray and backend.memory is None and all(type(x) in PLAIN for x in others.values()):
+        return backend
+    given = {name: first, **others}
+    on_device = [other for other, x in given.items() if is_on_device(x)]
+    on_host = [other for other, x in given.items() if other not in on_device and holds_elements(x)]
+    if on_device and on_host:
+        raise TypeError(
+            f"arrays must lie together, got {' and '.join(on_device)} on the device, {' and '.join(on_host)} in this "
+            "machine's memory: cupy.asarray copies to the device, cupy.asnumpy back"
+        )
+    if not on_device:
+        if backend.memory is not None:
+            raise TypeError(
+                f"{name} must be on the device, where the backend {backend.name} works, got {type(first).__name__} in "
+                "this machine's memory: pass a copy by cupy.asarray"
+            )
+        return backend
+    return for_device() if backend.memory is None else backend
+
+
+def holds_elements(x: Any) -> bool:
+    return isinstance(x, (ndarray, memoryview)) or hasattr(x, "__dlpack__")
 
 
 def as_array(x: Any, name: str) -> Array:
-    """x itself, or its memory as a NumPy array: through DLPack, else the buffer protocol. Never a copy."""
+    """x itself, or its memory as an array of NumPy, or of CuPy if it is on a device. Never a copy.
+
+    Taken are DLPack, the buffer protocol and __cuda_array_interface__.
+    """
     if type(x) is ndarray:
         return x
+    if is_on_device(x):
+        memory = for_device().memory
+        assert memory is not None
+        return memory.adopt(x, name)
     if isinstance(x, np.ma.MaskedArray):
         raise TypeError(f"{name} must not be a masked array, got {type(x).__name__}")
     if isinstance(x, ndarray):
@@ -54,7 +102,7 @@ def refuse_layout(x: Array, name: str) -> None:
 
 
 def refuse_unaligned(x: Array, name: str) -> None:
-    if not x.flags.aligned:
+    if type(x) is ndarray and not x.flags.aligned:
         raise ValueError(
             f"{name} must be aligned to its elements, got an address off by {x.ctypes.data % x.itemsize} "
             f"bytes: pass {name}.copy()"
@@ -67,7 +115,9 @@ def source(x: Any, name: str, dtypes: tuple[DType, ...]) -> Array:
     if array.dtype is not dtypes[0]:
         refuse_dtype(name, array.dtype, *dtypes)
     flags = array.flags
-    if not (flags.carray or (flags.c_contiguous and flags.aligned)):
+    if not (
+        flags.c_contiguous if type(array) is not ndarray else flags.carray or (flags.c_contiguous and flags.aligned)
+    ):
         refuse_layout(array, name)
     return array
 
@@ -90,8 +140,7 @@ def weight(w: Any, *dtypes: DType, name: str = "w") -> Array:
     array = w if type(w) is ndarray else as_array(w, name)
     if array.dtype is not dtypes[0]:
         refuse_dtype(name, array.dtype, *dtypes)
-    if not array.flags.aligned:
-        refuse_unaligned(array, name)
+    refuse_unaligned(array, name)
     return array
 
 
@@ -106,7 +155,7 @@ def shaped(x: Any, name: str, shape: Shape, dtype: DType) -> Array:
 def written(x: Any, name: str, shape: Shape, dtype: DType, /, **inputs: Array | None) -> Array:
     """An array to write to: contiguous, of exactly this shape and type, apart from the memory of the inputs."""
     array = shaped(x, name, shape, dtype)
-    if not array.flags.writeable:
+    if not is_writeable(array):
         raise ValueError(f"{name} must be writeable, got a read-only array")
     return apart(array, name, **inputs)
 
@@ -118,7 +167,7 @@ def written_weight(x: Any, name: str, shape: Shape, dtype: DType, /, **inputs: A
         return written(array, name, shape, dtype, **inputs)
     if array.shape != shape:
         raise ValueError(f"{name} must have shape {shape}, got {array.shape}")
-    if not array.flags.writeable:
+    if not is_writeable(array):
         raise ValueError(f"{name} must be writeable, got a read-only array")
     reach = array.itemsize
     for step, size in sorted((abs(step), size) for step, size in zip(array.strides, shape, strict=True) if size > 1):
@@ -145,12 +194,21 @@ def elementwise(out: Any, x: Array, other: Array | None = None, /, *, name: str 
     So may `other`, which has the shape of x or is None.
     """
     if out is None:
-        return empty(x.shape, x.dtype)
+        return empty(x.shape, x.dtype, x)
     y = written(out, name, x.shape, x.dtype, **inputs)
     for same in (x,) if other is None else (x, other):
-        if may_share_memory(y, same) and y.ctypes.data != same.ctypes.data:
+        if may_share_memory(y, same) and address(y) != address(same):
             raise ValueError(f"{name} must be x or apart from it, got memory that overlaps in part")
     return y
+
+
+def address(x: Any) -> int:
+    at: int = x.ctypes.data if type(x) is ndarray else x.__cuda_array_interface__["data"][0]
+    return at
+
+
+def is_writeable(x: Array) -> bool:
+    return not isinstance(x, ndarray) or x.flags.writeable  # CuPy has no arrays that aren't
 
 
 def refuse_choice(algorithm: str, accuracy: str) -> None:

@@ -2,8 +2,6 @@
 
 from typing import Any
 
-import numpy as np
-
 from ..backend import current
 from .bf16 import conv_bf16_grad_input, conv_bf16_grad_weight
 from .check import (
@@ -16,6 +14,7 @@ from .check import (
     elementwise,
     is_bfloat16,
     refuse_choice,
+    serving,
     shaped,
     source,
     values,
@@ -79,6 +78,7 @@ def conv(
     packed = type(w) is PackedWeights
     plain = backend.are_plain is not None and backend.are_plain(x, None if packed else w, b, residual, out)
     if not plain:
+        backend = serving(x, "x", w=w, b=b, residual=residual, out=out)
         if is_bfloat16(getattr(x, "dtype", None)):
             geometry = strides, padding, dilation, groups, data_format
             return conv_bf16(x, w, b, *geometry, algorithm, activation, alpha, residual, out)
@@ -96,7 +96,7 @@ def conv(
     if not plain or residual is not None or (b is not None and b.shape != channels_of(y_shape, g.channels_last)):
         b, residual = addends(b, residual, y_shape, g.channels_last, dtype)
     kind, slope = activation_alpha(activation, alpha)
-    y = empty(y_shape, dtype) if out is None else out
+    y = empty(y_shape, dtype, x) if out is None else out
     if out is not None and not (plain and out.shape == y_shape):
         y = written(out, "out", y_shape, dtype, x=x, w=w, b=b, residual=residual)
     backend.conv(
@@ -126,7 +126,7 @@ def conv_grad_input(
     float32 or bfloat16 and no residual.
     Raises TypeError on another dtype, ValueError on sizes that don't fit.
     """
-    backend = current()
+    backend = serving(dy, "dy", w=w, residual=residual, out=out)
     if algorithm not in ALGORITHMS or accuracy not in ACCURACIES:
         refuse_choice(algorithm, accuracy)
     dy = values(dy, "dy", backend)
@@ -146,7 +146,7 @@ def conv_grad_input(
     if residual is not None:
         residual = shaped(residual, "residual", g.x_shape, dy.dtype)
     if out is None:
-        dx = empty(g.x_shape, dy.dtype)
+        dx = empty(g.x_shape, dy.dtype, dy)
     else:
         dx = written(out, "out", g.x_shape, dy.dtype, dy=dy, w=w, residual=residual)
     backend.conv_grad_input(dy, weights, dx, g, algorithm=algorithm, accuracy=accuracy, residual=residual)
@@ -172,7 +172,7 @@ def conv_grad_weight(
     out may be any view. x and dy may be bfloat16; dw is float32 then, and out contiguous.
     Raises TypeError on another dtype, ValueError on sizes that don't fit.
     """
-    backend = current()
+    backend = serving(x, "x", dy=dy, out=out)
     if algorithm not in ALGORITHMS or accuracy not in ACCURACIES:
         refuse_choice(algorithm, accuracy)
     x = values(x, "x", backend)
@@ -182,7 +182,7 @@ def conv_grad_weight(
     if winners:
         algorithm = tuned(g, "grad_weight", algorithm, accuracy, backend)
     dy = shaped(dy, "dy", g.y_shape, x.dtype)
-    dw = empty(g.w_shape, x.dtype) if out is None else written_weight(out, "out", g.w_shape, x.dtype, x=x, dy=dy)
+    dw = empty(g.w_shape, x.dtype, x) if out is None else written_weight(out, "out", g.w_shape, x.dtype, x=x, dy=dy)
     backend.conv_grad_weight(x, dy, dw, g, algorithm=algorithm, accuracy=accuracy)
     return dw
 
@@ -213,7 +213,7 @@ def conv_grad_weight_bias(
     of dz is needed at once. y (n, *o, co) is what "gelu" can't be found from; without an activation it may be None.
     Raises TypeError on another dtype, ValueError on sizes that don't fit.
     """
-    backend = current()
+    backend = serving(x, "x", dy=dy, y=y, out=out, out_bias=out_bias, work=work)
     if algorithm not in ALGORITHMS or accuracy not in ACCURACIES:
         refuse_choice(algorithm, accuracy)
     x = source(x, "x", backend.dtypes)
@@ -228,12 +228,12 @@ def conv_grad_weight_bias(
     inputs = {"x": x, "y": y}
     work = elementwise(work, dy, name="work", **inputs)
     if out is None:
-        dw = empty(g.w_shape, x.dtype)
+        dw = empty(g.w_shape, x.dtype, x)
     else:
         dw = written_weight(out, "out", g.w_shape, x.dtype, dy=dy, work=work, **inputs)
     shape = channels_of(g.y_shape, g.channels_last)
     if out_bias is None:
-        db = np.empty(shape, x.dtype)
+        db = empty(shape, x.dtype, x)
     else:
         db = written(out_bias, "out_bias", shape, x.dtype, dy=dy, work=work, out=dw, **inputs)
     backend.conv_grad_weight(
@@ -244,13 +244,13 @@ def conv_grad_weight_bias(
 
 def conv_grad_bias(dy: Any, *, data_format: str = "channels_last", out: Any = None) -> Array:
     """The gradient of conv with respect to b: dy (n, *o, co) -> db (co,), its sum over all but the channels."""
-    backend = current()
+    backend = serving(dy, "dy", out=out)
     dy = values(dy, "dy", backend)
     channels_last = is_channels_last(data_format)
     if dy.ndim < 2:
         raise ValueError(f"dy must have at least 2 dimensions, got shape {dy.shape}")
     shape, dtype = (dy.shape[-1 if channels_last else 1],), wide(dy.dtype)
-    db = np.empty(shape, dtype) if out is None else written(out, "out", shape, dtype, dy=dy)
+    db = empty(shape, dtype, dy) if out is None else written(out, "out", shape, dtype, dy=dy)
     backend.conv_grad_bias(dy, db, channels_last)
     return db
 
@@ -280,7 +280,7 @@ def conv_transpose(
     Sizes: Keras' rules for padding "valid" and "same", PyTorch's for numbers; see geometry.transpose_padding.
     Raises TypeError on another dtype, ValueError on sizes that don't fit.
     """
-    backend = current()
+    backend = serving(x, "x", w=w, b=b, residual=residual, out=out)
     if algorithm not in ALGORITHMS or accuracy not in ACCURACIES:
         refuse_choice(algorithm, accuracy)
     x = source(x, "x", backend.dtypes)
@@ -294,7 +294,7 @@ def conv_transpose(
     b, residual = addends(b, residual, y_shape, g.channels_last, dtype)
     kind, slope = activation_alpha(activation, alpha)
     if out is None:
-        y = empty(y_shape, dtype)
+        y = empty(y_shape, dtype, x)
     else:
         y = written(out, "out", y_shape, dtype, x=x, w=w, b=b, residual=residual)
     backend.conv_grad_input(

@@ -98,7 +98,7 @@ def conv_int8(
 def result(out: Any, shape: Shape, dtypes: tuple[DType, ...], **inputs: Any) -> Array:
     """out, of one of dtypes, or a new array of the first."""
     if out is None:
-        return empty(shape, dtypes[0])
+        return empty(shape, dtypes[0], next(iter(inputs.values())))
     out = as_array(out, "out")
     refuse_dtype("out", out.dtype, *dtypes)
     arrays = {name: array for name, array in inputs.items() if isinstance(array, np.ndarray)}

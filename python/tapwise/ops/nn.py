@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import current
+from ..backend import Backend
 from ..trace import copied
 from .bf16 import conv_bf16_grad_input, conv_bf16_grad_weight
 from .check import (
@@ -16,6 +16,7 @@ from .check import (
     as_array,
     elementwise,
     is_bfloat16,
+    serving,
     shaped,
     source,
     values,
@@ -45,7 +46,7 @@ def dense(
 
     A convolution with one tap, whose pixels are the rows of x. Of bfloat16 as conv, and so the gradients.
     """
-    backend = current()
+    backend = serving(x, "x", w=w, b=b, residual=residual, out=out)
     x = values(x, "x", backend)
     bf16 = is_bfloat16(x.dtype)
     w = weight(w, x.dtype, FLOAT32) if bf16 else weight(w, x.dtype)
@@ -62,7 +63,7 @@ def dense(
         residual = shaped(residual, "residual", y_shape, x.dtype).reshape(g.y_shape)
     kind, slope = activation_alpha(activation, alpha)
     if out is None:
-        y = np.empty(y_shape, x.dtype)
+        y = empty(y_shape, x.dtype, x)
     else:
         y = written(out, "out", y_shape, x.dtype, x=x, w=w, b=b, residual=residual)
     backend.conv(
@@ -74,7 +75,7 @@ def dense(
 
 def dense_grad_input(dy: Any, w: Any, *, out: Any = None) -> Array:
     """dy (..., co), w (ci, co) -> dx (..., ci) = dy w'."""
-    backend = current()
+    backend = serving(dy, "dy", w=w, out=out)
     dy = values(dy, "dy", backend)
     bf16 = is_bfloat16(dy.dtype)
     w = weight(w, dy.dtype, FLOAT32) if bf16 else weight(w, dy.dtype)
@@ -82,7 +83,7 @@ def dense_grad_input(dy: Any, w: Any, *, out: Any = None) -> Array:
         raise ValueError(f"dy must be (..., co) for w (ci, co), got dy {dy.shape}, w {w.shape}")
     x_shape = (*dy.shape[:-1], w.shape[0])
     g = dense_geometry(x_shape, w.shape)
-    dx = np.empty(x_shape, dy.dtype) if out is None else written(out, "out", x_shape, dy.dtype, dy=dy, w=w)
+    dx = empty(x_shape, dy.dtype, dy) if out is None else written(out, "out", x_shape, dy.dtype, dy=dy, w=w)
     if bf16:
         conv_bf16_grad_input(dy.reshape(g.y_shape), w[None], g, "auto", "default", None, dx.reshape(g.x_shape))
         return dx
@@ -94,7 +95,7 @@ def dense_grad_input(dy: Any, w: Any, *, out: Any = None) -> Array:
 
 def dense_grad_weight(x: Any, dy: Any, *, out: Any = None) -> Array:
     """x (..., ci), dy (..., co) -> dw (ci, co) = x' dy."""
-    backend = current()
+    backend = serving(x, "x", dy=dy, out=out)
     x = values(x, "x", backend)
     dy = source(dy, "dy", (x.dtype,))
     if x.ndim < 1 or x.shape[:-1] != dy.shape[:-1]:
@@ -102,7 +103,7 @@ def dense_grad_weight(x: Any, dy: Any, *, out: Any = None) -> Array:
     w_shape = (x.shape[-1], dy.shape[-1])
     g = dense_geometry(x.shape, w_shape)
     dtype = wide(x.dtype)
-    dw = np.empty(w_shape, dtype) if out is None else written(out, "out", w_shape, dtype, x=x, dy=dy)
+    dw = empty(w_shape, dtype, x) if out is None else written(out, "out", w_shape, dtype, x=x, dy=dy)
     if is_bfloat16(x.dtype):
         conv_bf16_grad_weight(x.reshape(g.x_shape), dy.reshape(g.y_shape), g, "auto", "default", dw[None])
         return dw
@@ -114,12 +115,12 @@ def dense_grad_weight(x: Any, dy: Any, *, out: Any = None) -> Array:
 
 def dense_grad_bias(dy: Any, *, out: Any = None) -> Array:
     """dy (..., co) -> db (co,), its sum over the rows."""
-    backend = current()
+    backend = serving(dy, "dy", out=out)
     dy = values(dy, "dy", backend)
     if dy.ndim < 1:
         raise ValueError(f"dy must have at least 1 dimension, got shape {dy.shape}")
     shape, dtype = dy.shape[-1:], wide(dy.dtype)
-    db = np.empty(shape, dtype) if out is None else written(out, "out", shape, dtype, dy=dy)
+    db = empty(shape, dtype, dy) if out is None else written(out, "out", shape, dtype, dy=dy)
     backend.conv_grad_bias(dy.reshape(prod(dy.shape[:-1]), *shape), db, True)
     return db
 
@@ -138,7 +139,7 @@ def activation(x: Any, kind: str | None, *, alpha: float | None = None, out: Any
 
     Any shape; out may be x. relu and leaky_relu keep NaN. "linear" copies.
     """
-    backend = current()
+    backend = serving(x, "x", out=out)
     x = values(x, "x", backend)
     kind, slope = activation_alpha(kind, alpha)
     y = elementwise(out, x)
@@ -153,7 +154,7 @@ def activation_grad(
     dy: Any, y: Any, kind: str | None, *, x: Any = None, alpha: float | None = None, out: Any = None
 ) -> Array:
     """dx from dy and the output y; "gelu" needs the input x, and y may be None. out may be dy."""
-    backend = current()
+    backend = serving(dy, "dy", y=y, x=x, out=out)
     dy = values(dy, "dy", backend)
     kind, slope = activation_alpha(kind, alpha)
     if kind == "gelu":
@@ -172,7 +173,7 @@ def activation_grad(
 
 def add(a: Any, b: Any, *, activation: str | None = None, alpha: float | None = None, out: Any = None) -> Array:
     """activation(a + b), two arrays of one shape; out may be either."""
-    backend = current()
+    backend = serving(a, "a", b=b, out=out)
     a = values(a, "a", backend)
     b = shaped(b, "b", a.shape, a.dtype)
     kind, slope = activation_alpha(activation, alpha)
@@ -236,19 +237,19 @@ def gelu(x: Any, *, out: Any = None) -> Array:
 
 def softmax(x: Any, *, axis: int = -1, out: Any = None) -> Array:
     """exp(x) / sum(exp(x)) along axis, any shape. An axis that isn't the last one costs copies, which traces show."""
-    backend = current()
+    backend = serving(x, "x", out=out)
     x = values(x, "x", backend)
-    y = np.empty(x.shape, x.dtype) if out is None else written(out, "out", x.shape, x.dtype, x=x)
+    y = empty(x.shape, x.dtype, x) if out is None else written(out, "out", x.shape, x.dtype, x=x)
     along_rows(backend.softmax, axis, (x,), y)
     return y
 
 
 def softmax_grad(dy: Any, y: Any, *, axis: int = -1, out: Any = None) -> Array:
     """dx from dy and softmax's output y."""
-    backend = current()
+    backend = serving(dy, "dy", y=y, out=out)
     dy = values(dy, "dy", backend)
     y = shaped(y, "y", dy.shape, dy.dtype)
-    dx = np.empty(dy.shape, dy.dtype) if out is None else written(out, "out", dy.shape, dy.dtype, dy=dy, y=y)
+    dx = empty(dy.shape, dy.dtype, dy) if out is None else written(out, "out", dy.shape, dy.dtype, dy=dy, y=y)
     along_rows(backend.softmax_grad, axis, (dy, y), dx)
     return dx
 
@@ -262,7 +263,7 @@ def along_rows(operation: Callable[..., None], axis: int, inputs: tuple[Array, .
     target = output
     if axis not in (-1, len(shape) - 1):
         inputs = tuple(copied(np.moveaxis(x, axis, -1)) for x in inputs)
-        target = np.empty(inputs[0].shape, output.dtype)
+        target = empty(inputs[0].shape, output.dtype, output)
     rows = (prod(target.shape[:-1]), target.shape[-1])
     operation(*(x.reshape(rows) for x in inputs), target.reshape(rows))
     if target is not output:
@@ -271,11 +272,11 @@ def along_rows(operation: Callable[..., None], axis: int, inputs: tuple[Array, .
 
 def softmax_cross_entropy(logits: Any, labels: Any, *, out: Any = None) -> Array:
     """logits (n, c), labels int32 (n,) or a distribution (n, c) -> loss (n,), -sum(labels * log(softmax(logits)))."""
-    backend = current()
-    logits, labels = classified(logits, labels)
+    backend = serving(logits, "logits", labels=labels, out=out)
+    logits, labels = classified(logits, labels, backend)
     shape = logits.shape[:1]
     if out is None:
-        loss = np.empty(shape, logits.dtype)
+        loss = empty(shape, logits.dtype, logits)
     else:
         loss = written(out, "out", shape, logits.dtype, logits=logits, labels=labels)
     backend.softmax_cross_entropy(logits, labels, loss)
@@ -284,24 +285,24 @@ def softmax_cross_entropy(logits: Any, labels: Any, *, out: Any = None) -> Array
 
 def softmax_cross_entropy_grad(logits: Any, labels: Any, scale: Any = None, *, out: Any = None) -> Array:
     """dlogits (n, c), each row times scale: one number, one per row (n,), or None for 1."""
-    backend = current()
-    logits, labels = classified(logits, labels)
+    backend = serving(logits, "logits", labels=labels, scale=scale, out=out)
+    logits, labels = classified(logits, labels, backend)
     n, dtype = logits.shape[0], logits.dtype
     if scale is None or isinstance(scale, (int, float)):
-        scale = np.full(n, 1 if scale is None else scale, dtype)
+        scale = np.full_like(logits, 1 if scale is None else scale, shape=(n,))
     else:
         scale = shaped(scale, "scale", (n,), dtype)
     if out is None:
-        dlogits = np.empty(logits.shape, dtype)
+        dlogits = empty(logits.shape, dtype, logits)
     else:
         dlogits = written(out, "out", logits.shape, dtype, logits=logits, labels=labels, scale=scale)
     backend.softmax_cross_entropy_grad(logits, labels, scale, dlogits)
     return dlogits
 
 
-def classified(logits: Any, labels: Any) -> tuple[Array, Array]:
+def classified(logits: Any, labels: Any, backend: Backend) -> tuple[Array, Array]:
     """logits (n, c) and labels that fit them, checked."""
-    logits = source(logits, "logits", current().dtypes)
+    logits = source(logits, "logits", backend.dtypes)
     if logits.ndim != 2 or not logits.shape[1]:
         raise ValueError(f"logits must have shape (n, c) with c >= 1, got {logits.shape}")
     n, c = logits.shape

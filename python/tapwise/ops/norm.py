@@ -4,9 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import current
-from .check import Array, DType, activation_alpha, apart, elementwise, number, shaped, values, wide, written
+from ..backend import Backend
+from .check import Array, DType, activation_alpha, apart, elementwise, number, serving, shaped, values, wide, written
 from .geometry import is_channels_last
+from .memory import empty
 
 
 def batch_norm(
@@ -33,10 +34,11 @@ def batch_norm(
     and out_variance if given; else y. Beside bfloat16 all that is (c,) is float32. out may be x or residual.
     Raises TypeError on another dtype, ValueError on sizes that don't fit or nothing to take statistics of.
     """
-    backend = current()
-    x, channels_last = normalized(x, "x", data_format, not training)
+    given = {"gamma": gamma, "beta": beta, "mean": mean, "variance": variance, "residual": residual, "out": out}
+    backend = serving(x, "x", **given, out_mean=out_mean, out_variance=out_variance)
+    x, channels_last = normalized(x, "x", data_format, backend, not training)
     shape, dtype = (x.shape[-1 if channels_last else 1],), wide(x.dtype)
-    gamma, beta = per_channel(gamma, "gamma", shape, dtype, 1), per_channel(beta, "beta", shape, dtype, 0)
+    gamma, beta = per_channel(gamma, "gamma", shape, dtype, 1, x), per_channel(beta, "beta", shape, dtype, 0, x)
     epsilon = number(epsilon, "epsilon", 0.0)
     kind, slope = activation_alpha(activation, alpha)
     if residual is not None:
@@ -45,8 +47,8 @@ def batch_norm(
         if mean is not None or variance is not None:
             raise ValueError("mean and variance must be None in training, which computes them, got arrays")
         given = {"x": x, "gamma": gamma, "beta": beta, "residual": residual}
-        mean = result(out_mean, "out_mean", shape, dtype, **given)
-        variance = result(out_variance, "out_variance", shape, dtype, **given, out_mean=mean)
+        mean = result(out_mean, "out_mean", shape, dtype, x, **given)
+        variance = result(out_variance, "out_variance", shape, dtype, x, **given, out_mean=mean)
     else:
         mean, variance = shaped(mean, "mean", shape, dtype), shaped(variance, "variance", shape, dtype)
         if out_mean is not None or out_variance is not None:
@@ -81,11 +83,13 @@ def batch_norm_grad(
     residual it may be None: it is found again from x and beta (None is 0), without reading it. out takes dx and may be
     dy. out_residual takes dz, the gradient of the residual, and may be dy; out_gamma and out_beta take dgamma, dbeta.
     """
-    backend = current()
-    x, channels_last = normalized(x, "x", data_format, False)
+    given = {"gamma": gamma, "mean": mean, "variance": variance, "y": y, "beta": beta, "out": out}
+    outputs = {"out_residual": out_residual, "out_gamma": out_gamma, "out_beta": out_beta}
+    backend = serving(dy, "dy", x=x, **given, **outputs)
+    x, channels_last = normalized(x, "x", data_format, backend, False)
     shape, dtype = (x.shape[-1 if channels_last else 1],), wide(x.dtype)
     dy = shaped(dy, "dy", x.shape, x.dtype)
-    gamma = per_channel(gamma, "gamma", shape, dtype, 1)
+    gamma = per_channel(gamma, "gamma", shape, dtype, 1, x)
     mean, variance = shaped(mean, "mean", shape, dtype), shaped(variance, "variance", shape, dtype)
     epsilon = number(epsilon, "epsilon", 0.0)
     masked = activation not in (None, "linear")
@@ -94,7 +98,7 @@ def batch_norm_grad(
     if y is not None:
         y = shaped(y, "y", x.shape, x.dtype)
     elif masked:
-        beta = per_channel(beta, "beta", shape, dtype, 0)
+        beta = per_channel(beta, "beta", shape, dtype, 0, x)
     given = {"x": x, "y": y, "gamma": gamma, "beta": beta, "mean": mean, "variance": variance}
     dx = elementwise(out, dy, **given)
     dz = None
@@ -103,8 +107,8 @@ def batch_norm_grad(
             raise ValueError("out_residual must be None without activation and y: the gradient is dy, got an array")
         dz = apart(elementwise(out_residual, dy, name="out_residual", **given), "out_residual", out=dx)
     taken = {**given, "dy": dy, "out": dx, "out_residual": dz}
-    dgamma = result(out_gamma, "out_gamma", shape, dtype, **taken)
-    dbeta = result(out_beta, "out_beta", shape, dtype, **taken, out_gamma=dgamma)
+    dgamma = result(out_gamma, "out_gamma", shape, dtype, x, **taken)
+    dbeta = result(out_beta, "out_beta", shape, dtype, x, **taken, out_gamma=dgamma)
     backend.batch_norm_grad(
         dy, x, gamma, mean, variance, y, beta, dx, dz, dgamma, dbeta, epsilon, masked, channels_last
     )
@@ -127,12 +131,12 @@ def activation_grad_bias(
     dy, y, x (n, ..., c) or channels_first (n, c, ...); "gelu" needs the input x, and y may be None. out takes dz and
     may be dy; out_bias takes db. Without an activation dz is dy itself.
     """
-    backend = current()
-    dy, channels_last = normalized(dy, "dy", data_format, True)
+    backend = serving(dy, "dy", y=y, x=x, out=out, out_bias=out_bias)
+    dy, channels_last = normalized(dy, "dy", data_format, backend, True)
     kind, slope = activation_alpha(kind, alpha)
     shape = (dy.shape[-1 if channels_last else 1],)
     if kind is None:
-        db = result(out_bias, "out_bias", shape, wide(dy.dtype), dy=dy)
+        db = result(out_bias, "out_bias", shape, wide(dy.dtype), dy, dy=dy)
         backend.conv_grad_bias(dy, db, channels_last)
         return dy, db
     x = None if x is None else shaped(x, "x", dy.shape, dy.dtype)
@@ -141,22 +145,24 @@ def activation_grad_bias(
     else:
         y, x = shaped(y, "y", dy.shape, dy.dtype), None
     dz = elementwise(out, dy, y=y, x=x)
-    db = result(out_bias, "out_bias", shape, wide(dy.dtype), dy=dy, y=y, x=x, out=dz)
+    db = result(out_bias, "out_bias", shape, wide(dy.dtype), dy, dy=dy, y=y, x=x, out=dz)
     backend.activation_grad_bias(dy, y, x, dz, db, kind, slope, channels_last)
     return dz, db
 
 
-def result(out: Any, name: str, shape: tuple[int, ...], dtype: DType, /, **inputs: Array | None) -> Array:
-    return np.empty(shape, dtype) if out is None else written(out, name, shape, dtype, **inputs)
+def result(out: Any, name: str, shape: tuple[int, ...], dtype: DType, like: Array, /, **inputs: Any) -> Array:
+    return empty(shape, dtype, like) if out is None else written(out, name, shape, dtype, **inputs)
 
 
-def normalized(x: Any, name: str, data_format: str, empty: bool) -> tuple[Array, bool]:
-    x = values(x, name, current())
+def normalized(x: Any, name: str, data_format: str, backend: Backend, may_be_empty: bool) -> tuple[Array, bool]:
+    x = values(x, name, backend)
     channels_last = is_channels_last(data_format)
-    if x.ndim < 2 or (not empty and not x.size):
-        raise ValueError(f"{name} must have at least 2 dimensions{'' if empty else ' of size >= 1'}, got {x.shape}")
+    if x.ndim < 2 or (not may_be_empty and not x.size):
+        raise ValueError(
+            f"{name} must have at least 2 dimensions{'' if may_be_empty else ' of size >= 1'}, got {x.shape}"
+        )
     return x, channels_last
 
 
-def per_channel(a: Any, name: str, shape: tuple[int, ...], dtype: DType, default: int) -> Array:
-    return np.full(shape, default, dtype) if a is None else shaped(a, name, shape, dtype)
+def per_channel(a: Any, name: str, shape: tuple[int, ...], dtype: DType, default: int, like: Array) -> Array:
+    return np.full_like(like, default, dtype, shape=shape) if a is None else shaped(a, name, shape, dtype)

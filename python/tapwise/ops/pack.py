@@ -4,8 +4,19 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import Backend, current
-from .check import ACCURACIES, ALGORITHMS, Array, DType, as_array, is_bfloat16, refuse_choice, refuse_dtype, weight
+from ..backend import Backend
+from .check import (
+    ACCURACIES,
+    ALGORITHMS,
+    Array,
+    DType,
+    as_array,
+    is_bfloat16,
+    refuse_choice,
+    refuse_dtype,
+    serving,
+    weight,
+)
 from .geometry import ConvGeometry, Padding, Shape, Sizes, conv_geometry, conv_transpose_geometry
 from .tuned import tuned
 
@@ -21,8 +32,9 @@ class PackedWeights:
 
     __slots__ = ("_accepted", "_g", "algorithm", "backend", "content", "direction", "dtype", "isa", "shape")
 
-    def __init__(self, w: Array, g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> None:
-        backend = current()
+    def __init__(
+        self, w: Array, g: ConvGeometry, direction: str, algorithm: str, accuracy: str, backend: Backend
+    ) -> None:
         kernel = "forward" if direction == "forward" else "grad_input"
         self._g = self._accepted = g
         algorithm = tuned(g, kernel, algorithm, accuracy, backend)
@@ -136,10 +148,11 @@ def pack(
         raise ValueError(f"direction must be one of {', '.join(OPERATIONS)}, got {direction!r}")
     if output_padding is not None and direction != "transpose":
         raise ValueError(f"output_padding must be given with direction transpose only, got direction {direction!r}")
+    backend = serving(w, "w")
     w = as_array(w, "w")
-    w = low_precision(w, direction, algorithm) if is_low_precision(w.dtype) else weight(w, *current().dtypes)
+    w = low_precision(w, direction, algorithm) if is_low_precision(w.dtype) else weight(w, *backend.dtypes)
     if direction == "transpose":
         g = conv_transpose_geometry(x_shape, w.shape, strides, padding, output_padding, dilation, groups, data_format)
     else:
         g = conv_geometry(x_shape, w.shape, strides, padding, dilation, groups, data_format)
-    return PackedWeights(w, g, direction, algorithm, accuracy)
+    return PackedWeights(w, g, direction, algorithm, accuracy, backend)

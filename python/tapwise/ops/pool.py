@@ -5,8 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from ..backend import current
-from .check import Array, shaped, values, written
+from ..backend import Backend
+from .check import Array, serving, shaped, values, written
 from .geometry import (
     Padding,
     PoolGeometry,
@@ -43,9 +43,10 @@ def max_pool(
     input counts, as in PyTorch.
     Raises TypeError on another dtype, ValueError on sizes that don't fit or a window without an input element.
     """
-    x = values(x, "x", current())
+    backend = serving(x, "x", out=out, indices_out=indices_out)
+    x = values(x, "x", backend)
     p = pool_geometry(x.shape, size, strides, padding, dilation, ceil_mode, False, data_format)
-    return largest(x, p, return_indices, out, indices_out)
+    return largest(x, p, return_indices, out, backend, indices_out)
 
 
 def max_pool_grad(
@@ -55,7 +56,7 @@ def max_pool_grad(
 
     Raises ValueError on indices that aren't in the plane of x_shape.
     """
-    backend = current()
+    backend = serving(dy, "dy", indices=indices, out=out)
     dy = values(dy, "dy", backend)
     indices = shaped(indices, "indices", dy.shape, INT32)
     p = pool_geometry(x_shape, 1, None, "valid", 1, False, False, data_format)
@@ -85,7 +86,7 @@ def average_pool(
     The divisor counts the window's positions in the input, or with count_include_pad those in the padded input.
     Raises TypeError on another dtype, ValueError on sizes that don't fit or a window without an input element.
     """
-    backend = current()
+    backend = serving(x, "x", out=out)
     x = values(x, "x", backend)
     p = pool_geometry(x.shape, size, strides, padding, dilation, ceil_mode, count_include_pad, data_format)
     y = result(out, p.y_shape, x, x=x)
@@ -123,11 +124,12 @@ def global_max_pool(
 
     return_indices adds the indices, shaped as max_pool_grad takes them: (n, 1, ..., c).
     """
-    x = values(x, "x", current())
+    backend = serving(x, "x", out=out)
+    x = values(x, "x", backend)
     p = global_geometry(x.shape, data_format)
     shape = p.y_shape if keepdims else (p.x_shape[0], p.channels)
     y = result(out, shape, x, x=x)
-    found = largest(x, p, return_indices, y.reshape(p.y_shape))
+    found = largest(x, p, return_indices, y.reshape(p.y_shape), backend)
     return (y, found[1]) if return_indices else y
 
 
@@ -135,7 +137,7 @@ def global_average_pool(
     x: Any, *, keepdims: bool = False, data_format: str = "channels_last", out: Any = None
 ) -> Array:
     """The mean of each image and channel: x (n, *spatial, c) -> y (n, c), or (n, 1, ..., c) with keepdims."""
-    backend = current()
+    backend = serving(x, "x", out=out)
     x = values(x, "x", backend)
     p = global_geometry(x.shape, data_format)
     y = result(out, p.y_shape if keepdims else (p.x_shape[0], p.channels), x, x=x)
@@ -146,7 +148,7 @@ def global_average_pool(
 def global_average_pool_grad(dy: Any, x_shape: Shape, *, data_format: str = "channels_last", out: Any = None) -> Array:
     """The gradient of global_average_pool: dy (n, c) or (n, 1, ..., c) -> dx of x_shape."""
     p = global_geometry(x_shape, data_format)
-    dy = values(dy, "dy", current())
+    dy = values(dy, "dy", serving(dy, "dy", out=out))
     if dy.shape == (p.x_shape[0], p.channels):
         dy = dy.reshape(p.y_shape)
     return spread(dy, p, out)
@@ -161,13 +163,14 @@ def adaptive_max_pool(
     out: Any = None,
 ) -> Any:
     """max_pool to o = output_size outputs on each axis; window j is [floor(j * in / o), ceil((j + 1) * in / o))."""
-    x = values(x, "x", current())
-    return largest(x, adaptive_geometry(x.shape, output_size, data_format), return_indices, out)
+    backend = serving(x, "x", out=out)
+    x = values(x, "x", backend)
+    return largest(x, adaptive_geometry(x.shape, output_size, data_format), return_indices, out, backend)
 
 
 def adaptive_average_pool(x: Any, output_size: Sizes, *, data_format: str = "channels_last", out: Any = None) -> Array:
     """average_pool to o = output_size outputs on each axis; window j is [floor(j * in / o), ceil((j + 1) * in / o))."""
-    backend = current()
+    backend = serving(x, "x", out=out)
     x = values(x, "x", backend)
     p = adaptive_geometry(x.shape, output_size, data_format)
     y = result(out, p.y_shape, x, x=x)
@@ -179,13 +182,13 @@ def adaptive_average_pool_grad(
     dy: Any, x_shape: Shape, *, data_format: str = "channels_last", out: Any = None
 ) -> Array:
     """The gradient of adaptive_average_pool: dy (n, *o, c) -> dx of x_shape; the output size is dy's."""
-    dy = values(dy, "dy", current())
+    dy = values(dy, "dy", serving(dy, "dy", out=out))
     outputs = spatial(dy.shape, is_channels_last(data_format))
     return spread(dy, adaptive_geometry(x_shape, outputs, data_format), out)
 
 
 def result(out: Any, shape: Shape, like: Array, **inputs: Array) -> Array:
-    return empty(shape, like.dtype) if out is None else written(out, "out", shape, like.dtype, **inputs)
+    return empty(shape, like.dtype, like) if out is None else written(out, "out", shape, like.dtype, **inputs)
 
 
 def global_geometry(x_shape: Shape, data_format: str) -> PoolGeometry:
@@ -194,7 +197,9 @@ def global_geometry(x_shape: Shape, data_format: str) -> PoolGeometry:
     )
 
 
-def largest(x: Array, p: PoolGeometry, return_indices: bool, out: Any, indices_out: Any = None) -> Any:
+def largest(
+    x: Array, p: PoolGeometry, return_indices: bool, out: Any, backend: Backend, indices_out: Any = None
+) -> Any:
     if return_indices and prod(spatial(p.x_shape, p.channels_last)) > 2**31:
         raise ValueError(f"x must have at most 2**31 elements in a plane to number them in int32, got {p.x_shape}")
     y = result(out, p.y_shape, x, x=x)
@@ -202,13 +207,13 @@ def largest(x: Array, p: PoolGeometry, return_indices: bool, out: Any, indices_o
     if indices_out is not None:
         indices = written(indices_out, "indices_out", p.y_shape, INT32, x=x, y=y)
     elif return_indices:
-        indices = empty(p.y_shape, INT32)
-    current().max_pool(x, y, indices, p)
+        indices = empty(p.y_shape, INT32, x)
+    backend.max_pool(x, y, indices, p)
     return y if indices is None else (y, indices)
 
 
 def spread(dy: Any, p: PoolGeometry, out: Any) -> Array:
-    backend = current()
+    backend = serving(dy, "dy", out=out)
     dy = values(dy, "dy", backend)
     if dy.shape != p.y_shape:
         raise ValueError(f"dy must have shape {p.y_shape}, got {dy.shape}")

@@ -3,7 +3,7 @@
 from typing import Any
 
 from ..backend import current
-from .check import Array, activation_alpha, source, written
+from .check import Array, activation_alpha, serving, source, written
 from .conv import addends
 from .geometry import ConvGeometry, Padding, Shape, Sizes, conv_geometry, kept
 from .memory import empty
@@ -73,6 +73,8 @@ def separable_conv(
     backend = current()
     plain = backend.are_plain is not None and backend.are_plain(x, None, b, depthwise_b, out)
     if not plain:
+        given = {"b": b, "depthwise_b": depthwise_b, "residual": residual, "out": out}
+        backend = serving(x, "x", depthwise_w=depthwise_w, pointwise_w=pointwise_w, **given)
         x = source(x, "x", backend.dtypes)
     depthwise_w, pointwise_w = array_or_packed(depthwise_w, x.dtype), array_or_packed(pointwise_w, x.dtype)
     shapes = x.shape, depthwise_w.shape, pointwise_w.shape
@@ -87,12 +89,12 @@ def separable_conv(
     depthwise_b, _ = addends(depthwise_b, None, depthwise.y_shape, last, x.dtype)
     b, residual = addends(b, residual, y_shape, last, x.dtype)
     first, second = activation_alpha(depthwise_activation, depthwise_alpha), activation_alpha(activation, alpha)
-    y = empty(y_shape, x.dtype) if out is None else out
+    y = empty(y_shape, x.dtype, x) if out is None else out
     checked = plain and residual is None and not any(view is not None for view in views.values())
     if out is not None and not (checked and out.shape == y_shape):
         y = written(out, "out", y_shape, x.dtype, x=x, b=b, depthwise_b=depthwise_b, residual=residual, **views)
     fused, _, _ = backend.plan_separable(depthwise, pointwise)
-    middle = None if fused else empty(depthwise.y_shape, x.dtype)
+    middle = None if fused else empty(depthwise.y_shape, x.dtype, x)
     backend.separable_conv(
         x, weights[0], depthwise_b, middle, weights[1], b, y, depthwise, pointwise,
         depthwise_activation=first[0], depthwise_alpha=first[1], activation=second[0], alpha=second[1],

@@ -3,8 +3,8 @@
 import math
 from typing import Any
 
-from ..backend import Update, current
-from .check import Array, elementwise, number, shaped, source, values, written
+from ..backend import Backend, Update
+from .check import Array, elementwise, number, serving, shaped, source, values, written
 from .geometry import integer
 
 
@@ -14,7 +14,7 @@ def dropout(x: Any, rate: float, seed: int, *, out: Any = None) -> Array:
     rate in [0, 1), seed in [0, 2^64). The mask depends on seed and the element's number only: the same on every
     backend and for any number of threads.
     """
-    backend = current()
+    backend = serving(x, "x", out=out)
     x = values(x, "x", backend)
     rate, seed = number(rate, "rate", 0.0, 1.0), integer(seed, "seed", 0, 2**64)
     y = elementwise(out, x)
@@ -40,8 +40,9 @@ class Updates:
         self.w, self.m, self.v, self.average = ([*a] for a in (w, m, v, average))
         states = {"m": self.m, "v": self.v, "average": self.average}
         for i, weights in enumerate(w):
-            parameter(weights, dw[i])
             taken = {"w": weights, "dw": dw[i]}
+            here = {name: arrays[i] for name, arrays in states.items() if arrays}
+            parameter(weights, dw[i], serving(weights, "w", dw=dw[i], **here))
             for name, arrays in states.items():
                 if arrays:
                     taken[name] = written(arrays[i], name, weights.shape, weights.dtype, **taken)
@@ -63,12 +64,15 @@ class Updates:
         """One step by the formulas of backend.Update; scales are those of the gradients, one a parameter."""
         step = Update(self.rule, rate, keep, momentum, nesterov, rate_1, rate_2, epsilon, clip, average_rate)
         given = [1.0] * len(self.w) if scales is None else scales
-        current().optimizer_update(step, self.w, self.dw, self.m, self.v, self.average, given)
+        if not self.w:
+            return
+        backend = serving(self.w[0], "w")
+        backend.optimizer_update(step, self.w, self.dw, self.m, self.v, self.average, given)
 
 
 def moving_average(average: Any, value: Any, momentum: float) -> None:
     """In place, any shape: average = momentum * average + (1 - momentum) * value, with momentum in [0, 1]."""
-    backend = current()
+    backend = serving(value, "value", average=average)
     value = source(value, "value", backend.dtypes)
     average = written(average, "average", value.shape, value.dtype, value=value)
     share = number(momentum, "momentum", 0.0)
@@ -79,7 +83,9 @@ def moving_average(average: Any, value: Any, momentum: float) -> None:
 
 def square_sums(arrays: list[Any]) -> list[float]:
     """The sum of squares of each array."""
-    backend = current()
+    if not arrays:
+        return []
+    backend = serving(arrays[0], "arrays[0]", **{f"arrays[{i}]": a for i, a in enumerate(arrays) if i})
     return backend.square_sums([source(a, "arrays", backend.dtypes) for a in arrays])
 
 
@@ -90,8 +96,8 @@ def sgd_update(
 
     nesterov: w += momentum v - learning_rate dw. velocity None, for momentum 0: w -= learning_rate dw.
     """
-    backend = current()
-    w, dw = parameter(w, dw)
+    backend = serving(w, "w", dw=dw, velocity=velocity)
+    w, dw = parameter(w, dw, backend)
     momentum, learning_rate = number(momentum, "momentum", 0.0), number(learning_rate, "learning_rate", 0.0)
     if (velocity is None) != (momentum == 0):
         raise ValueError(f"velocity must be given if momentum > 0 and only then, got momentum={momentum:g}")
@@ -118,8 +124,8 @@ def adam_update(
     a = learning_rate sqrt(1 - beta_2^step) / (1 - beta_1^step); step counts from 1.
     Kingma & Ba, "Adam: A Method for Stochastic Optimization", 2015, in the order of section 2's last paragraph.
     """
-    backend = current()
-    w, dw = parameter(w, dw)
+    backend = serving(w, "w", dw=dw, m=m, v=v)
+    w, dw = parameter(w, dw, backend)
     m = written(m, "m", w.shape, w.dtype, w=w, dw=dw)
     v = written(v, "v", w.shape, w.dtype, w=w, dw=dw, m=m)
     rate, kept_1 = number(learning_rate, "learning_rate", 0.0), number(beta_1, "beta_1", 0.0, 1.0)
@@ -134,8 +140,8 @@ def adam_rate(learning_rate: float, beta_1: float, beta_2: float, step: int) -> 
     return learning_rate * math.sqrt(1 - beta_2**step) / (1 - beta_1**step)
 
 
-def parameter(w: Any, dw: Any) -> tuple[Array, Array]:
+def parameter(w: Any, dw: Any, backend: Backend) -> tuple[Array, Array]:
     """w to be updated in place, and its gradient."""
-    w = source(w, "w", current().dtypes)
+    w = source(w, "w", backend.dtypes)
     dw = shaped(dw, "dw", w.shape, w.dtype)
     return written(w, "w", w.shape, w.dtype, dw=dw), dw

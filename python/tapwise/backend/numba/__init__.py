@@ -37,7 +37,7 @@ __all__ = [
     "batch_norm", "batch_norm_grad", "batch_norm_statistics", "bf16_algorithm", "build_info", "cast", "concatenate",
     "conv", "conv_bf16", "conv_bf16_grad_input", "conv_bf16_grad_weight", "conv_grad_bias", "conv_grad_input",
     "conv_grad_weight", "conv_int8", "dropout", "dtypes", "fma_peak", "has_bfloat16", "isa_available", "isa_kernels",
-    "isa_name", "isa_use", "machine_threads", "max_pool", "max_pool_grad", "moving_average", "name",
+    "isa_name", "isa_use", "machine_threads", "max_pool", "max_pool_grad", "memory", "moving_average", "name",
     "optimizer_update", "pack", "pack_words", "plan", "plan_separable", "separable_conv", "set_thread_count",
     "set_workspace_limit", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_grad", "softmax_grad",
     "square_sums", "thread_count", "workspace_limit",
@@ -46,6 +46,7 @@ __all__ = [
 name = "numba"
 dtypes = (np.dtype(np.float32), np.dtype(np.float64))
 has_bfloat16 = False
+memory = None
 are_plain = workspace_limit = set_workspace_limit = None
 
 
