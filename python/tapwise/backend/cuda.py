@@ -21,7 +21,7 @@ def load_extension() -> Any:
     """The extension, which needs CUDA's runtime: the system's, or the one of pip's packages."""
     name = f"{__package__}._cuda"
     if find_spec(name) is None:
-        raise ImportError(f"this installation has no kernels for NVIDIA devices: {BUILD}")
+        raise ImportError(f"not built in this version, which has no kernels for NVIDIA devices: {BUILD}")
     try:
         return import_module(name)
     except ImportError as error:

@@ -11,6 +11,6 @@ from .device import Device
 try:
     extension = import_module("_tapwise_cuda_emulated")
 except ModuleNotFoundError:
-    raise ImportError("it is for tests, which build it with TAPWISE_CUDA_EMULATED=ON") from None
+    raise ImportError("not built in this version: for tests, by TAPWISE_CUDA_EMULATED=ON") from None
 extension.set_seed(int(os.environ.get("TAPWISE_CUDA_SEED", "0")))
 backend = Device("cuda-emulated", extension, None)
