@@ -184,16 +184,19 @@ def add(a: Any, b: Any, *, activation: str | None = None, alpha: float | None = 
 
 def concatenate(arrays: Sequence[Any], axis: int = -1, *, out: Any = None) -> Array:
     """The arrays side by side along an axis: float, of one type, and of one shape but for that axis."""
-    backend = current()
+    if not arrays:
+        raise ValueError("arrays must be one at least, got none")
+    given = {f"arrays[{i}]": x for i, x in enumerate(arrays) if i}
+    backend = serving(arrays[0], "arrays[0]", **given, out=out)
     parts = [values(x, f"arrays[{i}]", backend) for i, x in enumerate(arrays)]
-    if not parts or not -parts[0].ndim <= axis < parts[0].ndim:
+    if not -parts[0].ndim <= axis < parts[0].ndim:
         raise ValueError(f"arrays must be one at least, and have the axis, got {len(parts)} and axis {axis}")
     first, at = parts[0], axis % parts[0].ndim
     shape = (*first.shape[:at], sum(x.shape[at] for x in parts if x.ndim > at), *first.shape[at + 1 :])
     for i, x in enumerate(parts):
         wanted = (*shape[:at], *x.shape[at : at + 1], *shape[at + 1 :])
         parts[i] = shaped(x, f"arrays[{i}]", wanted, first.dtype)
-    y = empty(shape, first.dtype) if out is None else out
+    y = empty(shape, first.dtype, first) if out is None else out
     if out is not None:
         y = written(out, "out", shape, first.dtype, **{f"arrays[{i}]": x for i, x in enumerate(parts)})
     backend.concatenate(parts, y, at)
