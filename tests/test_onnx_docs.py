@@ -18,10 +18,11 @@ def test_the_examples_of_the_page_run(tmp_path, monkeypatch):
     printed = io.StringIO()
     with contextlib.redirect_stdout(printed):
         exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.S)), {})
-    model, same, report, relu, refused = printed.getvalue().splitlines()
+    model, same, rebuilt, report, relu, refused = printed.getvalue().splitlines()
     assert model.startswith("<ONNX model of ")
     assert "nx32x32x3, float32" in model
     assert same == "True {}"
+    assert rebuilt == "True"
     assert report in page
     assert relu == "True"
     assert refused.startswith("model must be an ONNX file, got bytes")

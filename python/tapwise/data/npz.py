@@ -16,6 +16,9 @@ from numpy.typing import NDArray
 from .idx import read_payload
 from .split import Split
 
+UNFOLDED = 100  # as many times a file's size as its members may take; what compresses better is made to fill memory
+FREE_BYTES = 1 << 26  # beside that: a small file of zeros is no attack
+STORED_OR_DEFLATED = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # the others unfold in pieces without a bound
 NAMES = ("x_train", "y_train", "x_test", "y_test")
 
 
@@ -34,13 +37,28 @@ def read_arrays(path: str | os.PathLike[str], names: Sequence[str] | None = None
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
+            bounded(path, archive)
             members = {member.removesuffix(".npy"): member for member in archive.namelist()}
             for name in names or ():
                 if name not in members:
                     raise ValueError(f"{path}: must hold the arrays {', '.join(names or ())}; {name} is missing")
             return {name: read_member(path, name, archive, members[name]) for name in names or members}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError) as error:
         raise ValueError(f"{path}: not a readable .npz file: {error}") from None
+
+
+def bounded(path: Path, archive: zipfile.ZipFile) -> None:
+    """Raises ValueError if the members say that they unfold to far more than the file; no more than that is read."""
+    size_bytes = path.stat().st_size
+    declared = sum(info.file_size for info in archive.infolist())
+    if declared > FREE_BYTES + UNFOLDED * size_bytes:
+        raise ValueError(
+            f"{path}: refused: it unfolds to {declared} bytes, more than {UNFOLDED} times its {size_bytes} and "
+            f"{FREE_BYTES} beside"
+        )
+    for info in archive.infolist():
+        if info.compress_type not in STORED_OR_DEFLATED:
+            raise ValueError(f"{path}: {info.filename} must be stored or deflated, got method {info.compress_type}")
 
 
 def read_member(file: Path, name: str, archive: zipfile.ZipFile, member: str) -> NDArray[Any]:
@@ -55,6 +73,8 @@ def read_member(file: Path, name: str, archive: zipfile.ZipFile, member: str) ->
             raise ValueError(f"{path}: not a readable array: {error}") from None
         if dtype.kind not in "uif":
             raise ValueError(f"{path}: must be of integers or floats, got {dtype}")
+        if min(shape, default=0) < 0:
+            raise ValueError(f"{path}: not a readable array: its shape is {shape}")
         data = read_payload(path, stream, math.prod(shape) * dtype.itemsize)
     array = np.frombuffer(data, dtype).reshape(shape, order="F" if fortran_order else "C")
     return array.astype(dtype.newbyteorder("="), order="C", copy=False)

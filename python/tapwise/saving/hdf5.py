@@ -34,7 +34,7 @@ class Tree:
 
     @property
     def arrays(self) -> list[str]:
-        return [path for path, each in self.found.items() if hasattr(each, "dtype")]
+        return [path for path, each in self.found.items() if is_array(each)]
 
     def __contains__(self, path: str) -> bool:
         return path in self.found
@@ -42,7 +42,7 @@ class Tree:
     def read(self, path: str) -> NDArray[Any]:
         """Raises ValueError on what isn't an array of numbers in the file, or more of them than there can be."""
         data = self.found.get(path)
-        if data is None or not hasattr(data, "dtype"):
+        if data is None or not is_array(data):
             raise ValueError(f"damaged: it has no array {path}")
         if data.dtype.kind not in "fiub" or data.shape is None:
             raise ValueError(f"{path} must be of numbers, got {data.dtype}")
@@ -77,6 +77,11 @@ class Tree:
         return parts or None
 
 
+def is_array(thing: Any) -> bool:
+    """A data set; groups have no type, and types no shape."""
+    return hasattr(thing, "dtype") and hasattr(thing, "shape")
+
+
 def text(value: Any) -> str:
     return value.decode("utf-8") if isinstance(value, bytes) else str(value)
 
@@ -90,5 +95,5 @@ def open_tree(source: str | os.PathLike[str] | IO[bytes], size_bytes: int) -> It
             yield Tree(file, size_bytes)
     except FileNotFoundError:
         raise
-    except (OSError, RuntimeError, KeyError, UnicodeDecodeError) as error:
+    except (OSError, RuntimeError, KeyError, OverflowError, TypeError, UnicodeDecodeError) as error:
         raise ValueError(f"not a readable HDF5 file: {error}") from None

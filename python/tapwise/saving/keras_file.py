@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..data.idx import read_payload
-from .hdf5 import UNFOLDED, Tree, open_tree
+from . import apart
+from .hdf5 import UNFOLDED, Tree, h5py, open_tree
 from .match import Group
 
 HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
@@ -29,6 +30,21 @@ class KerasFile(NamedTuple):
 
 def read_keras(path: str | os.PathLike[str]) -> KerasFile:
     """Raises ValueError naming the file if it is damaged, none of Keras', or unfolds to far more than its size."""
+    path = Path(path)
+    h5py()
+    try:
+        apart.look(path, read_apart)
+    except ValueError as error:
+        raise ValueError(f"{path}: {error}") from None
+    return read_here(path)
+
+
+def read_apart(path: str, seconds: str) -> None:
+    apart.bounded(read_here, path, seconds)
+
+
+def read_here(path: str | os.PathLike[str]) -> KerasFile:
+    """read_keras in this process, which a damaged file may end."""
     path = Path(path)
     size_bytes = path.stat().st_size
     try:

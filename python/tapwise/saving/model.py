@@ -19,7 +19,7 @@ import numpy as np
 
 from .. import losses, metrics, optimizers
 from ..configured import Configured, made_of, plain
-from ..data.npz import read_member
+from ..data.npz import bounded, read_member
 from ..model import Model, Sequential
 from ..model_config import made_of_config
 from ..scaling import TargetScaler
@@ -141,6 +141,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
     path = Path(path)
     try:
         with zipfile.ZipFile(path) as archive:
+            bounded(path, archive)
             names = archive.namelist()
             if "config.json" not in names:
                 raise ValueError(f"{path}: not a Tapwise model: it has no config.json")
@@ -153,7 +154,7 @@ def read(path: str | os.PathLike[str]) -> tuple[dict[str, Any], dict[str, Any]]:
                 )
             members = [name for name in names if name.endswith(".npy")]
             return config, {name[:-4]: read_member(path, name[:-4], archive, name) for name in members}
-    except (zipfile.BadZipFile, zlib.error, EOFError, NotImplementedError, UnicodeDecodeError) as error:
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path}: damaged, truncated or not a Tapwise model: {error}") from None
     except json.JSONDecodeError as error:
         raise ValueError(f"{path}: config.json is not readable: {error}") from None

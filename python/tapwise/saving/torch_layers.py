@@ -21,8 +21,8 @@ from ..layers.layer import Layer, Shape
 from ..layers.separable import SeparableConv
 from ..layers.symbolic import Node
 from ..layers.transpose import ConvTranspose
-from .match import Group, Pair, listing, weighted
-from .torch_names import resnet_names
+from .match import Group, Mismatch, Pair, listing, weighted
+from .torch_names import foreign_network, resnet_names
 
 if TYPE_CHECKING:
     from ..model import Model
@@ -67,6 +67,8 @@ def torch_pairings(
     if flattened not in ("channels_first", "channels_last"):
         raise ValueError(f"flattened must be channels_first or channels_last, got {flattened!r}")
     given = modules(tensors)
+    if reason := foreign_network([layer.name for layer in model.layers], given):
+        raise Mismatch(reason)
     rows = maps_before_dense(model) if flattened == "channels_first" else {}
     return [_paired(chosen, given, rows) for chosen in _choices(weighted(model), given, names)]
 
