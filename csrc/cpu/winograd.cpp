@@ -172,13 +172,17 @@ TAPWISE_INLINE void input_phase(const Conv& s, const Tiling& g, Index image, Ind
   }
 }
 
+// ahead: asks for what the tiles below read.
 template <class H, class W>
-void input_run(const Conv& s, const Tiling& g, const TileRun& run, const float* x, float* v, float* strip) {
+void input_run(const Conv& s, const Tiling& g, const TileRun& run, bool ahead, const float* x, float* v, float* strip) {
   if (s.layout == Layout::channels_first) return input_planes<H, W>(s, g, run, x, v, strip);
   const Index h = run.row * g.tile_h * s.sh - s.pt, whole = s.ci / kLanes * kLanes;
   clear(strip, whole);
   for (Index t = 0; t < run.count; ++t, v += g.v_tile) {
     const Index w = (run.col * g.tile_w + t * W::kOutputs) * s.sw - s.pl;
+    if (ahead)
+      prefetch_rows(x + ((run.image * s.ih + h + H::kSize * s.sh) * s.iw + w) * s.ci, H::kOutputs * s.sh, s.iw * s.ci,
+                    W::kOutputs * s.sw * s.ci);
     Index first = 0;
     for (Index i = 0; i < s.sh; ++i)
       for (Index j = 0; j < s.sw; ++j, first += s.ci)
@@ -192,10 +196,10 @@ void input_run(const Conv& s, const Tiling& g, const TileRun& run, const float* 
 
 // v begins with that of tile tiles.first.
 template <class H, class W>
-void input_tiles(const Conv& s, const Tiling& g, Share tiles, const float* x, float* v, float* strip) {
+void input_tiles(const Conv& s, const Tiling& g, Share tiles, bool ahead, const float* x, float* v, float* strip) {
   for_each_tile_run(g, tiles.first, tiles.last, [&](const TileRun& run, Index t) {
     with_lines_of<H, W>(g, run, [&]<class RunH, class RunW>() {
-      input_run<RunH, RunW>(s, g, run, x, v + (t - tiles.first) * g.v_tile, strip);
+      input_run<RunH, RunW>(s, g, run, ahead, x, v + (t - tiles.first) * g.v_tile, strip);
     });
   });
 }
@@ -436,7 +440,7 @@ void conv_winograd_forward(const Conv& s, const Tiling& g, const Epilogue& e, co
     float *v = scratch, *rest = scratch + g.frequencies * g.v_frequency;
     for (Index block = begin; block < end; ++block) {
       const Share tiles = share(g.tiles, g.blocks, block);
-      input_tiles<H, W>(s, g, tiles, x, v, rest);
+      input_tiles<H, W>(s, g, tiles, false, x, v, rest);
       // Of many, the thread most likely goes on with the next one, in another task.
       output_panels<H, W>(
           s, g, e, 0, g.panels, tiles, v, packed, y, rest,
@@ -449,7 +453,8 @@ void conv_winograd_input(const Conv& s, const Tiling& g, Index round, const floa
                          Index begin, Index end) {
   with_phased_lines(s, g, [&]<class H, class W>() {
     const Index first = share(g.tiles, g.rounds, round).first;
-    input_tiles<H, W>(s, g, {first + begin, first + end}, x, v + begin * g.v_tile, scratch);
+    input_tiles<H, W>(s, g, {first + begin, first + end}, is_far(s.n * s.ih * s.iw * s.ci), x, v + begin * g.v_tile,
+                      scratch);
   });
 }
 

@@ -211,6 +211,17 @@ TAPWISE_INLINE void for_each_tile_run(const Tiling& g, Index first, Index last, 
   }
 }
 
+// Asks for what the next row of tiles reads: `rows` rows of so many floats, so far from one to the next.
+TAPWISE_INLINE void prefetch_rows(const float* from, Index rows, Index step, Index floats) {
+  for (; rows > 0; --rows, from += step)
+    for (Index k = 0; k < floats; k += 16) __builtin_prefetch(from + k, 0, 2);
+}
+
+// Whether a map of so many floats mostly comes from memory.
+TAPWISE_INLINE bool is_far(Index floats) {
+  return floats > Index{1} << 20;
+}
+
 template <class L>
 struct Last {
   using Type = L;

@@ -109,10 +109,14 @@ void gradient_run(const Conv& s, const GradTiling& g, const TileRun& run, Index 
     });
     return;
   }
+  const bool ahead = is_far(s.n * s.oh * s.ow * s.co);
   for (Index t = 0; t < run.count; ++t, to += g.g_tile) {
     const Index w_t = w + t * W::kFilter;
     const bool inside = h + H::kFilter <= s.oh && w_t + W::kFilter <= s.ow;
     const float* const from = dy + ((run.image * s.oh + h) * s.ow + w_t) * s.co;
+    if (ahead)
+      for (Index j = 0; j < W::kFilter; ++j)
+        prefetch_rows(from + (H::kFilter * s.ow + j) * s.co + c0, H::kFilter, s.ow * s.co, c1 - c0);
     for_each_vector(c0, c1, [&](Index c, Index channels) {
       if (inside && channels == kLanes) {
         gradient_tile<H, W>(from + c, s.ow * s.co, s.co, to + c - c0, g.g_frequency);
