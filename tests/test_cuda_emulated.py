@@ -47,6 +47,7 @@ def emulated(tmp_path_factory):
 def run_tests(emulated, *arguments, seed=0):
     path = os.pathsep.join([str(emulated), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "TAPWISE_TEST_BACKEND": "cuda-emulated"}
+    environment["TAPWISE_TEST_GPU"] = "emulated"
     environment["TAPWISE_CUDA_SEED"] = str(seed)
     output(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, cwd=ROOT, env=environment)
 
@@ -64,6 +65,10 @@ def test_other_operations(emulated):
 
 def test_arrays_on_a_device(emulated):
     run_tests(emulated, "tests/test_cuda_arrays.py")
+
+
+def test_what_waits_for_a_device(emulated):
+    run_tests(emulated, "tests/test_gpu.py", "-m", "gpu", "-k", "not convolutions or prime")
 
 
 def test_padding_contributes_nothing(emulated):
