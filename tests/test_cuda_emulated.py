@@ -75,6 +75,10 @@ def test_padding_contributes_nothing(emulated):
     run_tests(emulated, "tests/test_conv_nonfinite.py", seed=2)
 
 
+def test_tensor_cores(emulated):
+    run_tests(emulated, "tests/children/tensor_cores.py", seed=1)
+
+
 def test_training_takes_the_native_steps(emulated):
     pytest.importorskip("sklearn", reason="pip install scikit-learn")
     environment = {**os.environ, "PYTHONPATH": str(emulated)}

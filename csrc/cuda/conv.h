@@ -14,10 +14,27 @@ void direct_grad_input(const Conv&, const float* dy, const float* w, const Epilo
                        const int* only_if = nullptr);
 void direct_grad_weight(const Conv&, const float* x, const float* dy, float* dw, Stream, const int* only_if = nullptr);
 
+// One input channel a group.
+bool is_depthwise(const Conv&);
+void depthwise_forward(const Conv&, const float* x, const float* w, const Epilogue&, float* y, Stream);
+void depthwise_grad_input(const Conv&, const float* dy, const float* w, const Epilogue&, float* dx, Stream);
+void depthwise_grad_weight(const Conv&, const float* x, const float* dy, float* dw, Stream);
+
 // tile: rows and columns of a block's part of the product.
 void im2col_forward(const Conv&, int tile, const float* x, const float* w, const Epilogue&, float* y, Stream);
 void im2col_grad_input(const Conv&, int tile, const float* dy, const float* w, const Epilogue&, float* dx, Stream);
 void im2col_grad_weight(const Conv&, int tile, const float* x, const float* dy, float* dw, Stream);
+
+// The same in TF32, on tensor cores; workspace: at most.
+bool has_tensor_cores();
+Index tf32_workspace_floats(const Conv&, Pass);
+void tf32_forward(const Conv&, int tile, const float* x, const float* w, const Epilogue&, float* y, Stream);
+void tf32_grad_input(const Conv&, int tile, const float* dy, const float* w, const Epilogue&, float* dx, Stream);
+
+// x (n, c, positions) or (n, positions, c) -> (n, positions, c), each `group` channels with zeros up to `padded`.
+template <class E>
+void pad_channels(Layout, Index images, Index positions, Index channels, Index group, Index padded, const E* x, E* to,
+                  Stream);
 
 // outputs: 2 or 4, of a tile and axis; tile as im2col's, for outputs of 2 16 or 32.
 const char* winograd_refusal(const Conv&);
@@ -41,6 +58,10 @@ class NonFinite {
 };
 bool meets_padding(const Walk&);
 
+// dw, with its strides, is the sum of partial (splits, groups, taps, ci, co) in order; ci and co of one group.
+void add_partials(const Conv&, Index splits, const float* partial, float* dw, Stream);
+
+Index depthwise_partial_floats(const Conv&);
 Index im2col_packed_floats(const Conv&);
 Index im2col_partial_floats(const Conv&, int tile);
 

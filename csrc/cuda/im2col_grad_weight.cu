@@ -13,11 +13,11 @@
 namespace tapwise::cuda {
 namespace {
 
-// A row of a': a tap's place relative to the pixel's, and the address of its channel.
+// A row of a': a tap's place relative to the pixel's, and the address of its channel. A row past the end lies outside
+// of every input.
 struct TapRow {
   int d, h, w;
   Index channel;
-  bool exists;
 };
 
 struct GradPlace {
@@ -36,12 +36,12 @@ __device__ __forceinline__ GradPlace grad_place(const Walk& s) {
 }
 
 __device__ __forceinline__ TapRow tap_row(const Walk& s, Index row, Index group) {
-  if (row >= s.taps() * s.ci) return {0, 0, 0, 0, false};
+  if (row >= s.taps() * s.ci) return {-(1 << 30), 0, 0, 0};
   const Index tap = row / s.ci, c = row % s.ci;
   const auto kw = static_cast<int>(tap % s.w.taps), kh = static_cast<int>(tap / s.w.taps % s.h.taps);
   const auto kd = static_cast<int>(tap / s.w.taps / s.h.taps);
   return {s.d.first + kd * s.d.tap_step, s.h.first + kh * s.h.tap_step, s.w.first + kw * s.w.tap_step,
-          (group * s.ci + c) * s.from_channel, true};
+          (group * s.ci + c) * s.from_channel};
 }
 
 // One pixel a step, `by` further each time, without division.
@@ -65,33 +65,32 @@ struct GradLoader {
 
   const Walk& s;
   const float *x, *dy;
-  int slot, first, column;
-  Index pixel, end;
+  int slot, first, column, left;  // pixels, at first
   Pixel at;
   TapRow rows[kCount];
 
   __device__ __forceinline__ GradLoader(const Walk& walk, const float* from, const float* gradient,
                                         const GradPlace& place, Index begin, Index stop)
-      : s(walk), x(from), dy(gradient + place.group * walk.co * walk.to_channel), column(place.column), end(stop) {
+      : s(walk), x(from), dy(gradient + place.group * walk.co * walk.to_channel), column(place.column) {
     const int t = static_cast<int>(threadIdx.x);
     const bool channels_first = s.from_channel != 1;
     slot = channels_first ? t % T::kDepth : t / kApart;
     first = channels_first ? t / T::kDepth : t % kApart;
-    pixel = begin + slot;
-    at = pixel_of(s, pixel < end ? pixel : begin);
+    left = static_cast<int>(stop - begin) - slot;
+    at = pixel_of(s, left > 0 ? begin + slot : begin);
 #pragma unroll
     for (int i = 0; i < kCount; ++i) rows[i] = tap_row(s, place.row + first + i * kApart, place.group);
   }
 
   __device__ __forceinline__ void load(float (&a)[T::kDepth][T::kM], float (&b)[T::kDepth][T::kN]) {
-    const bool is_pixel = pixel < end;
+    const bool is_pixel = left > 0;
     const int d = at.d * s.d.step, h = at.h * s.h.step, w = at.w * s.w.step;
     const Index image = at.image * s.from_image;
 #pragma unroll
     for (int i = 0; i < kCount; ++i) {
       const TapRow& r = rows[i];
-      const bool hits = is_pixel && r.exists && inside(d + r.d, s.d.inputs) && inside(h + r.h, s.h.inputs) &&
-                        inside(w + r.w, s.w.inputs);
+      const bool hits =
+          is_pixel && inside(d + r.d, s.d.inputs) && inside(h + r.h, s.h.inputs) && inside(w + r.w, s.w.inputs);
       const Index offset = image + r.channel + (d + r.d) * s.d.from + (h + r.h) * s.h.from + (w + r.w) * s.w.from;
       __pipeline_memcpy_async(&a[slot][first + i * kApart], hits ? x + offset : x, 4, hits ? 0 : 4);
     }
@@ -103,7 +102,7 @@ struct GradLoader {
       __pipeline_memcpy_async(&b[slot][n], hits ? row + (column + n) * s.to_channel : dy, 4, hits ? 0 : 4);
     }
     if (is_pixel) advance(s, at, T::kDepth);
-    pixel += T::kDepth;
+    left -= T::kDepth;
   }
 };
 
@@ -134,30 +133,17 @@ __global__ __launch_bounds__(T::kThreads,
   }
 }
 
-__global__ void add_partials(const Walk s, const Index splits, const float* __restrict__ partial, Index w_d, Index w_h,
-                             Index w_w, Index w_ci, Index w_co, float* __restrict__ dw) {
-  const Index size = s.groups * s.taps() * s.ci * s.co;
-  for (Index i = Index{blockIdx.x} * blockDim.x + threadIdx.x; i < size; i += Index{gridDim.x} * blockDim.x) {
-    float sum = 0;
-    for (Index split = 0; split < splits; ++split) sum += partial[split * size + i];
-    const Index co = i % s.co, row = i / s.co, ci = row % s.ci, place = row / s.ci;
-    const Index tap = place % s.taps(), group = place / s.taps();
-    const Index kw = tap % s.w.taps, kh = tap / s.w.taps % s.h.taps, kd = tap / s.w.taps / s.h.taps;
-    dw[kd * w_d + kh * w_h + kw * w_w + ci * w_ci + (group * s.co + co) * w_co] = sum;
-  }
-}
-
 struct Split {
   Index count, stretch;
 };
 
 Split split_of(const Conv& c, int tile) {
-  constexpr Index kBlocks = 256, kLeast = 512;
+  constexpr Index kBlocks = 256, kLeast = 512, kMost = Index{1} << 30;
   const Index pixels = c.n * c.od * c.oh * c.ow;
   const Index tiles =
       ceil_div(c.kd * c.kh * c.kw * (c.ci / c.groups), tile) * ceil_div(c.co / c.groups, tile) * c.groups;
   const Index most = std::max<Index>(1, std::min(ceil_div(kBlocks, tiles), pixels / kLeast));
-  const Index stretch = ceil_div(ceil_div(pixels, most), 8) * 8;
+  const Index stretch = std::min(ceil_div(ceil_div(pixels, most), 8) * 8, kMost);
   return {pixels ? ceil_div(pixels, stretch) : 0, stretch};
 }
 
@@ -182,9 +168,7 @@ void im2col_grad_weight(const Conv& c, int tile, const float* x, const float* dy
                        : tile == 64 ? multiply<Tile64>
                                     : multiply<Tile128>;
   product(s, split, x, dy, partial.floats(), stream);
-  const Index size = s.groups * s.taps() * s.ci * s.co;
-  launch(add_partials, std::min<Index>(ceil_div(size, kThreads), 4096), kThreads, stream, s, split.count,
-         partial.floats(), c.w_d, c.w_h, c.w_w, c.w_ci, c.w_co, dw);
+  add_partials(c, split.count, partial.floats(), dw, stream);
 }
 
 }  // namespace tapwise::cuda

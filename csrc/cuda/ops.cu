@@ -40,8 +40,8 @@ Product product_of(const Conv& s, Pass pass, Algorithm a) {
   return {taps * ci, co, outputs, s.groups};
 }
 
-Index blocks_of(const Product& p, int tile) {
-  return ceil_div(p.rows, tile) * ceil_div(p.columns, tile) * p.count;
+Index blocks_of(const Product& p, int rows, int columns) {
+  return ceil_div(p.rows, rows) * ceil_div(p.columns, columns) * p.count;
 }
 
 // The largest tile that fills a quarter of its rows and columns and leaves a large device's 128 units a block each.
@@ -52,7 +52,7 @@ int tile_of(const Conv& s, Pass pass, Algorithm a) {
   const Product p = product_of(s, pass, a);
   constexpr Index kUnits = 128;
   for (const int tile : {128, 64}) {
-    const Index blocks = blocks_of(p, tile);
+    const Index blocks = blocks_of(p, tile, tile);
     const bool many = pass == Pass::grad_weight || blocks >= kUnits;
     if (p.columns > tile / 2 && p.rows > tile / 4 && many) return tile;
   }
@@ -66,10 +66,26 @@ Index workspace_floats(const Conv& s, Pass pass, Algorithm a, int tile) {
 
 Algorithm automatic(const Conv& s, Pass pass) {
   constexpr Index kFewest = 8, kMostPhases = 64;
+  if (is_depthwise(s)) return Algorithm::direct;
   const Product p = product_of(s, pass, Algorithm::im2col);
   const bool narrow = p.columns < kFewest || (s.ci / s.groups) * s.kd * s.kh * s.kw < kFewest;
   const bool phased = pass == Pass::grad_input && phases(s) > kMostPhases;
   return narrow || phased ? Algorithm::direct : Algorithm::im2col;
+}
+
+Plan plan_direct(const Conv& s, Pass pass, bool chosen) {
+  if (!is_depthwise(s))
+    return {Algorithm::direct, 0, 0, 0, 0, chosen ? "too few channels to fill a tile" : "asked for"};
+  const Index bytes = pass == Pass::grad_weight ? 4 * depthwise_partial_floats(s) : 0;
+  return {Algorithm::direct, 0, 0, 0, bytes, "one filter a channel: channels fill the threads"};
+}
+
+// Tiles of 16, 64 or 128 x 64.
+Plan plan_tf32(const Conv& s, Pass pass, int tile, const char* reason) {
+  const int rows = tile == 32 ? 64 : tile, columns = std::min(rows, 64);
+  const Index blocks = blocks_of(product_of(s, pass, Algorithm::im2col), rows, columns),
+              bytes = 4 * tf32_workspace_floats(s, pass);
+  return {Algorithm::im2col, rows, columns, blocks, bytes, reason, true};
 }
 
 }  // namespace
@@ -95,19 +111,18 @@ const char* refusal(const Conv& s, Pass, Algorithm a) {
   return winograd_outputs(a) ? winograd_refusal(s) : nullptr;
 }
 
-Plan plan(const Conv& s, Pass pass, Algorithm a, bool) {
+Plan plan(const Conv& s, Pass pass, Algorithm a, Accuracy accuracy) {
   const bool chosen = a == Algorithm::automatic;
   if (chosen) a = automatic(s, pass);
   if (const char* const reason = refusal(s, pass, a))
     throw std::invalid_argument("algorithm " + std::string(name_of(a)) + " can't do this convolution: " + reason);
-  if (a == Algorithm::direct) return {a, 0, 0, 0, 0, chosen ? "too few channels to fill a tile" : "asked for"};
+  if (a == Algorithm::direct) return plan_direct(s, pass, chosen);
   const int tile = tile_of(s, pass, a);
-  return {a,
-          tile,
-          tile,
-          blocks_of(product_of(s, pass, a), tile),
-          4 * workspace_floats(s, pass, a, tile),
-          chosen ? "a product of matrices fills the device best" : "asked for"};
+  const char* const reason = chosen ? "a product of matrices fills the device best" : "asked for";
+  if (a == Algorithm::im2col && accuracy == Accuracy::fast && pass != Pass::grad_weight && has_tensor_cores())
+    return plan_tf32(s, pass, tile, reason);
+  const Index blocks = blocks_of(product_of(s, pass, a), tile, tile);
+  return {a, tile, tile, blocks, 4 * workspace_floats(s, pass, a, tile), reason};
 }
 
 void set_tile(int rows) {
@@ -118,10 +133,11 @@ void set_tile(int rows) {
 
 void conv_forward(const Conv& s, const Plan& p, const float* x, const float* w, const Epilogue& e, float* y,
                   Stream stream) {
+  if (p.algorithm == Algorithm::direct && is_depthwise(s)) return depthwise_forward(s, x, w, e, y, stream);
   if (p.algorithm == Algorithm::direct) return direct_forward(s, x, w, e, y, stream);
   if (const int outputs = winograd_outputs(p.algorithm))
     return winograd_forward(s, outputs, p.rows, x, w, e, y, stream);
-  im2col_forward(s, p.rows, x, w, e, y, stream);
+  (p.tf32 ? tf32_forward : im2col_forward)(s, p.rows, x, w, e, y, stream);
   if (!meets_padding(forward_walk(s))) return;
   const NonFinite found(s, w, stream);
   direct_forward(s, x, w, e, y, stream, found.flag());
@@ -129,10 +145,11 @@ void conv_forward(const Conv& s, const Plan& p, const float* x, const float* w, 
 
 void conv_grad_input(const Conv& s, const Plan& p, const float* dy, const float* w, const Epilogue& e, float* dx,
                      Stream stream) {
+  if (p.algorithm == Algorithm::direct && is_depthwise(s)) return depthwise_grad_input(s, dy, w, e, dx, stream);
   if (p.algorithm == Algorithm::direct) return direct_grad_input(s, dy, w, e, dx, stream);
   if (const int outputs = winograd_outputs(p.algorithm))
     return winograd_grad_input(s, outputs, p.rows, dy, w, e, dx, stream);
-  im2col_grad_input(s, p.rows, dy, w, e, dx, stream);
+  (p.tf32 ? tf32_grad_input : im2col_grad_input)(s, p.rows, dy, w, e, dx, stream);
   bool padded = false;
   for (Index phase = 0; phase < phases(s); ++phase) padded = padded || meets_padding(grad_input_walk(s, phase));
   if (!padded) return;
@@ -141,6 +158,7 @@ void conv_grad_input(const Conv& s, const Plan& p, const float* dy, const float*
 }
 
 void conv_grad_weight(const Conv& s, const Plan& p, const float* x, const float* dy, float* dw, Stream stream) {
+  if (p.algorithm == Algorithm::direct && is_depthwise(s)) return depthwise_grad_weight(s, x, dy, dw, stream);
   if (p.algorithm == Algorithm::direct) return direct_grad_weight(s, x, dy, dw, stream);
   if (const int outputs = winograd_outputs(p.algorithm))
     return winograd_grad_weight(s, outputs, p.rows, x, dy, dw, stream);

@@ -25,10 +25,13 @@ struct Plan {
   Index blocks;       // of the largest launch
   Index workspace_bytes;
   const char* reason;
+  bool tf32 = false;  // im2col rounds factors to TF32, for tensor cores
 };
 
-// Throws std::invalid_argument if the algorithm is refused. winograd: whether automatic may take it.
-Plan plan(const Conv&, Pass, Algorithm, bool winograd);
+enum class Accuracy { strict, standard, fast };
+
+// Throws std::invalid_argument if the algorithm is refused. accuracy: what automatic may take; fast: TF32 too.
+Plan plan(const Conv&, Pass, Algorithm, Accuracy);
 
 // Tiles of im2col and Winograd for tests: 16, 32, 64 or 128 rows; 0 lets the plan choose.
 void set_tile(int rows);

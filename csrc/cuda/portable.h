@@ -9,8 +9,10 @@
 
 #ifdef __CUDACC__
 
+#include <cuda_bf16.h>
 #include <cuda_pipeline_primitives.h>
 #include <cuda_runtime.h>
+#include <mma.h>
 
 #define CU_SHARED(T, name, ...) __shared__ __align__(32) T name __VA_ARGS__
 
@@ -18,4 +20,11 @@
 
 #include "emulate/device.h"
 
+#endif
+
+// Whether the code that is being compiled may use tensor cores for TF32 and bfloat16.
+#if !defined(__CUDA_ARCH__) || __CUDA_ARCH__ >= 800
+#define CU_TENSOR_CORES 1
+#else
+#define CU_TENSOR_CORES 0
 #endif

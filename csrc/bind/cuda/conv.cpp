@@ -20,7 +20,10 @@ cuda::Pass pass_of(const std::string& name) {
 }
 
 cuda::Plan plan_of(const Conv& s, cuda::Pass pass, const std::string& algorithm, const std::string& accuracy) {
-  return cuda::plan(s, pass, algorithm_of(algorithm), accuracy != "strict");
+  const cuda::Accuracy admitted = accuracy == "strict" ? cuda::Accuracy::strict
+                                  : accuracy == "fast" ? cuda::Accuracy::fast
+                                                       : cuda::Accuracy::standard;
+  return cuda::plan(s, pass, algorithm_of(algorithm), admitted);
 }
 
 Epilogue epilogue(const MaybeFloats& b, Index channels, const MaybeFloats& residual, const Sizes& shape,
@@ -83,7 +86,7 @@ py::dict plan(const Geometry& g, const std::string& direction, const std::string
   }
   return py::dict("algorithm"_a = cuda::name_of(p.algorithm), "candidates"_a = candidates, "rows"_a = p.rows,
                   "columns"_a = p.columns, "blocks"_a = p.blocks, "workspace_bytes"_a = p.workspace_bytes,
-                  "reason"_a = p.reason);
+                  "reason"_a = p.reason, "tf32"_a = p.tf32);
 }
 
 }  // namespace

@@ -9,6 +9,7 @@
 #include "fiber.h"
 #include "run.h"
 #include "runtime.h"
+#include "wmma.h"
 
 #define __global__ static
 #define __device__

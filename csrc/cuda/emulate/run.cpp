@@ -163,6 +163,11 @@ void run_block() {
 
 }  // namespace
 
+void fail(const char* why) {
+  const Hidden hidden;
+  if (grid.error.empty()) grid.error = why;
+}
+
 void set_seed(std::uint32_t seed) {
   const std::lock_guard lock(grid.turn);
   grid.in_order = seed == 0;

@@ -23,6 +23,7 @@ Place place();  // of the thread that runs
 
 enum class Wait { none, warp, block, end };
 
+void fail(const char* why);  // ends the grid with std::logic_error
 void set_seed(std::uint32_t seed);
 void barrier(Wait, bool orders_memory, const Where&);
 void unset(void* memory, std::size_t bytes);                      // NaN; to the memory sanitizer, never written

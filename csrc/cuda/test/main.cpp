@@ -95,7 +95,7 @@ void each_product(const Conv& s, const Visit& visit) {
               }
 }
 
-void test_conv(const Shape& a, const std::string& label) {
+void test_conv(const Shape& a, const std::string& label, cuda::Accuracy accuracy = cuda::Accuracy::standard) {
   const Conv s = conv_of(a);
   Block x(s.n * s.ih * s.iw * s.ci, 1), w(s.kh * s.kw * (s.ci / s.groups) * s.co, 2), dy(s.n * s.oh * s.ow * s.co, 3);
   Block want_y(dy.size), want_dx(x.size), want_dw(w.size);
@@ -113,17 +113,18 @@ void test_conv(const Shape& a, const std::string& label) {
     const float slack = algorithm == cuda::Algorithm::winograd_4x4 ? 1e-3f : 0.0f;
     Block y = Block::unset(dy.size), dx = Block::unset(x.size), dw = Block::unset(w.size);
     if (!cuda::refusal(s, cuda::Pass::forward, algorithm)) {
-      cuda::conv_forward(s, cuda::plan(s, cuda::Pass::forward, algorithm, true), x.get(), w.get(), plain, y.get(), {});
+      cuda::conv_forward(s, cuda::plan(s, cuda::Pass::forward, algorithm, accuracy), x.get(), w.get(), plain, y.get(),
+                         {});
       expect(y, want_y, name + ", forward", slack);
     }
     if (!cuda::refusal(s, cuda::Pass::grad_input, algorithm)) {
-      cuda::conv_grad_input(s, cuda::plan(s, cuda::Pass::grad_input, algorithm, true), dy.get(), w.get(), plain,
+      cuda::conv_grad_input(s, cuda::plan(s, cuda::Pass::grad_input, algorithm, accuracy), dy.get(), w.get(), plain,
                             dx.get(), {});
       expect(dx, want_dx, name + ", grad_input", slack);
     }
     if (!cuda::refusal(s, cuda::Pass::grad_weight, algorithm)) {
-      cuda::conv_grad_weight(s, cuda::plan(s, cuda::Pass::grad_weight, algorithm, true), x.get(), dy.get(), dw.get(),
-                             {});
+      cuda::conv_grad_weight(s, cuda::plan(s, cuda::Pass::grad_weight, algorithm, accuracy), x.get(), dy.get(),
+                             dw.get(), {});
       expect(dw, want_dw, name + ", grad_weight", slack);
     }
   }
@@ -137,10 +138,19 @@ void test_infinite_weights() {
   for (Index i = 0; i < 459; ++i) w[i] = std::numeric_limits<float>::infinity();
   for (Index i = 0; i < 425; ++i) want[i] = 1;
   const Epilogue plain{nullptr, nullptr, Activation::none, 0};
-  cuda::conv_forward(s, cuda::plan(s, cuda::Pass::forward, cuda::Algorithm::im2col, false), x.get(), w.get(), plain,
-                     y.get(), {});
+  cuda::conv_forward(s, cuda::plan(s, cuda::Pass::forward, cuda::Algorithm::im2col, cuda::Accuracy::standard), x.get(),
+                     w.get(), plain, y.get(), {});
   for (Index i = 0; i < 425; ++i) y[i] = y[i] == std::numeric_limits<float>::infinity() ? 1 : y[i];
   expect(y, want, "infinite weights");
+}
+
+// With the tiles that ship.
+void test_large_tiles() {
+  for (const int tile : {64, 128}) {
+    cuda::set_tile(tile);
+    test_conv({Layout::channels_last, 1, 12, 13, 16, 72, 3, 1, 1, 1, 1}, "TF32, tiles", cuda::Accuracy::fast);
+  }
+  cuda::set_tile(16);
 }
 
 void test_norm() {
@@ -180,6 +190,8 @@ int main(int count, char** words) {
   test_conv({Layout::channels_last, 2, 5, 4, 2, 17, 2, 1, 1, 1, 1}, "2x2");
   test_conv({Layout::channels_last, 1, 7, 8, 4, 12, 2, 2, 1, 1, 1}, "fours, stride 2");
   test_conv({Layout::channels_last, 1, 5, 7, 9, 5, 3, 1, 1, 1, 1}, "3x3");
+  test_conv({Layout::channels_last, 1, 5, 4, 8, 8, 3, 1, 1, 1, 8}, "depthwise");
+  test_conv({Layout::channels_first, 1, 5, 4, 3, 17, 3, 1, 1, 1, 1}, "TF32", cuda::Accuracy::fast);
 #else
   for (const Layout layout : {Layout::channels_last, Layout::channels_first}) {
     const std::string name = layout == Layout::channels_last ? "channels last" : "channels first";
@@ -187,7 +199,14 @@ int main(int count, char** words) {
     test_conv({layout, 1, 7, 8, 8, 20, 3, 2, 1, 1, 1}, name + ", fours, stride 2");
     test_conv({layout, 1, 7, 6, 6, 4, 2, 1, 0, 2, 2}, name + ", dilated, two groups");
     test_conv({layout, 2, 17, 15, 9, 18, 3, 1, 0, 1, 1}, name + ", 3x3, several blocks of tiles");
+    test_conv({layout, 2, 6, 5, 12, 20, 3, 2, 1, 1, 1}, name + ", TF32, stride 2", cuda::Accuracy::fast);
+    test_conv({layout, 2, 6, 5, 6, 38, 2, 1, 1, 1, 2}, name + ", TF32, two groups", cuda::Accuracy::fast);
+    test_conv({layout, 3, 33, 21, 8, 8, 3, 1, 1, 1, 8}, name + ", depthwise");
+    test_conv({layout, 1, 11, 9, 36, 36, 3, 2, 1, 1, 36}, name + ", depthwise, stride 2");
+    test_conv({layout, 1, 9, 12, 4, 4, 5, 1, 2, 1, 4}, name + ", depthwise, 5x5");
+    test_conv({layout, 1, 9, 8, 5, 15, 4, 3, 2, 2, 5}, name + ", depthwise, three filters a channel");
   }
+  test_large_tiles();
 #endif
   test_infinite_weights();
   test_norm();

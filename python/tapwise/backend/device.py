@@ -201,6 +201,8 @@ class Device:
         """As interface.Backend.plan."""
         p = self.extension.plan_conv(self._conv(g), direction, algorithm, accuracy)
         tiles = f"{p['rows']} x {p['columns']} tiles, {p['blocks']} blocks" if p["rows"] else "a thread an output"
+        if p["tf32"]:
+            tiles = f"TF32 on tensor cores, {tiles}"
         strict = accuracy == "strict"
         return {
             "algorithm": p["algorithm"],
