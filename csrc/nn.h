@@ -49,6 +49,16 @@ void batch_norm(Index outer, Index channels, Index inner, Epilogue e, Source res
 void batch_norm_grad(Index outer, Index channels, Index inner, NormMask, Source y, Source dy, Source x,
                      const float* gamma, const float* mean, const float* variance, double epsilon, Target dx, Target dz,
                      float* dgamma, float* dbeta);
+// x (outer, groups, channels, inner), none of them 0: y = gamma (x - mean) / sqrt(variance + epsilon) + beta. mean and
+// the biased variance (outer, groups) are found; gamma, beta (groups, channels). y may be x.
+struct Groups {
+  Index outer, groups, channels, inner;
+};
+void group_norm(const Groups&, const float* x, const float* gamma, const float* beta, double epsilon, float* mean,
+                float* variance, float* y);
+// dx may be dy.
+void group_norm_grad(const Groups&, const float* dy, const float* x, const float* gamma, const float* mean,
+                     const float* variance, double epsilon, float* dx, float* dgamma, float* dbeta);
 // dz = dy f'(x) as activation_grad finds it, stored unless it is null; db (channels,) its sum. dz may be dy.
 void bias_grad(Activation, float alpha, Index outer, Index channels, Index inner, Source dy, Source y, Source x,
                Target dz, float* db);

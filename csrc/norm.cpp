@@ -1,7 +1,6 @@
-#include <cmath>
-
 #include "chunks.h"
 #include "isa.h"
+#include "moments.h"
 #include "nn.h"
 #include "scratch.h"
 
@@ -58,10 +57,6 @@ void split_pairs(Index outer, Index channels, Index inner, bool is_bf16, const B
   });
 }
 
-double inverse_deviation(float variance, double epsilon) {
-  return 1.0 / std::sqrt(static_cast<double>(variance) + epsilon);
-}
-
 }  // namespace
 
 void bias_grad(Activation kind, float alpha, Index outer, Index channels, Index inner, Source dy, Source y, Source x,
@@ -92,10 +87,8 @@ void batch_norm_statistics(Index outer, Index channels, Index inner, Source x, f
   });
   const double count = static_cast<double>(outer * inner);
   for (Index c = 0; c < channels; ++c) {
-    const double from_first = sums[c] / count;
-    mean[c] = static_cast<float>(x0[c] + from_first);
-    const double v = sums[channels + c] / count - from_first * from_first;
-    variance[c] = static_cast<float>(v < 0 ? 0 : v);
+    const Moments found = moments(sums[c], sums[channels + c], count, x0[c]);
+    mean[c] = found.mean, variance[c] = found.variance;
   }
 }
 

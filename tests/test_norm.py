@@ -1,4 +1,4 @@
-"""Batch normalization with what is joined to it, and bias gradients, on every engine against float64."""
+"""Batch normalization with what is joined to it, normalization by groups, and bias gradients, against float64."""
 
 import numpy as np
 import pytest
@@ -171,6 +171,105 @@ def test_batch_norm_grad_behind_relu(shape, data_format, by, engine, rng):
             np.testing.assert_array_equal(at, dz)
             for a, b in zip(got, want, strict=True):
                 np.testing.assert_array_equal(a, b)
+
+
+# x (n, c, ...) and groups: rows that end in a vector's tail, one value, several chunks; planes, and groups without.
+GROUPED = [
+    ((1, 1), 1),
+    ((5, 3), 1),
+    ((7, 16), 1),
+    ((300, 333), 1),
+    ((2, 9000), 1),
+    ((3, 4), 2),
+    ((2, 6, 1, 1), 3),
+    ((2, 6, 5, 7), 3),
+    ((4, 18, 9), 18),
+    ((1, 6, 40, 41), 2),
+    ((2, 3, 2, 3, 4), 1),
+]
+every_group = pytest.mark.parametrize(("shape", "groups"), GROUPED, ids=str)
+
+
+def by_row(a, groups):
+    """(n, groups, values) in float64."""
+    return a.reshape(len(a), groups, -1).astype(np.float64)
+
+
+def by_value(a, x):
+    """gamma or beta (c,) at each value of x, float64."""
+    return np.broadcast_to(a.astype(np.float64).reshape(-1, *(1,) * (x.ndim - 2)), x.shape)
+
+
+@every_group
+def test_group_norm(shape, groups, engine, rng):
+    x, (gamma, beta) = rng.standard_normal(shape, np.float32) * 3 + 2, rng.standard_normal((2, shape[1]), np.float32)
+    out, fenced = Fenced(x.shape, offset=1), [fenced_copy(a, 2) for a in (x, gamma, beta)]
+    y, mean, variance = tapwise.group_norm(*fenced, groups, out=out.array)
+    out.assert_intact()
+    rows = by_row(x, groups)
+    planes = np.ascontiguousarray(x.reshape(1, mean.size, -1))
+    assert_statistics(planes, mean.ravel(), variance.ravel(), summed(engine, rows.shape[-1]), "channels_first")
+    normal = (rows - mean[..., None]) / np.sqrt(variance[..., None].astype(np.float64) + 1e-3)
+    scaled = normal.reshape(shape) * by_value(gamma, x)
+    assert_within(y, scaled + by_value(beta, x), np.abs(scaled) + np.abs(by_value(beta, x)), 7)
+    memory = x.copy()
+    assert tapwise.group_norm(memory, gamma, beta, groups, out=memory)[0] is memory
+    np.testing.assert_array_equal(memory, y)
+
+
+@every_group
+def test_group_norm_grad(shape, groups, engine, rng):
+    x, dy = rng.standard_normal((2, *shape), np.float32) * 3 + 2
+    gamma = rng.standard_normal(shape[1], np.float32)
+    _, mean, variance = tapwise.group_norm(x, gamma, None, groups)
+    want = reference(tapwise.group_norm_grad, dy, x, gamma, mean, variance)
+    out, fenced = Fenced(x.shape, offset=1), [fenced_copy(a, 2) for a in (dy, x, gamma, mean, variance)]
+    dx, dgamma, dbeta = tapwise.group_norm_grad(*fenced, out=out.array)
+    out.assert_intact()
+    deviation = np.sqrt(variance[..., None].astype(np.float64) + 1e-3)
+    normal = np.abs(by_row(x, groups) - mean[..., None]) / deviation
+    size, g = np.abs(dy).astype(np.float64), np.abs(by_row(dy * by_value(gamma, x), groups))
+    axes, terms = (0, *range(2, x.ndim)), summed(engine, x.size // shape[1])
+    assert_within(dbeta, want[2], size.sum(axes), terms)
+    assert_within(dgamma, want[1], (size * normal.reshape(shape)).sum(axes), terms + 5)
+    mass = (g + g.mean(-1, keepdims=True) + normal * (g * normal).mean(-1, keepdims=True)) / deviation
+    assert_within(dx, want[0], mass.reshape(shape), summed(engine, g.shape[-1]) + 12)
+    memory = dy.copy()
+    assert tapwise.group_norm_grad(memory, x, gamma, mean, variance, out=memory)[0] is memory
+    np.testing.assert_array_equal(memory, dx)
+
+
+def test_group_norm_grad_is_the_slope(rng):
+    """Of sum(dy * y), by differences in float64."""
+    x, dy = rng.standard_normal((2, 2, 6, 5))
+    weights = rng.standard_normal((2, 6))
+    with tapwise.backend.use("reference"):
+        gradients = tapwise.group_norm_grad(dy, x, weights[0], *tapwise.group_norm(x, *weights, 3)[1:])
+        for i, got in enumerate(gradients):
+            along = rng.standard_normal(got.shape)
+            ends = []
+            for step in (-1e-5, 1e-5):
+                moved = [x, *weights]
+                moved[i] = moved[i] + step * along
+                ends.append((dy * tapwise.group_norm(*moved, 3)[0]).sum())
+            assert np.isclose((ends[1] - ends[0]) / 2e-5, (got * along).sum(), rtol=1e-7)
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda x, c: tapwise.group_norm(x, c, c, 3), "groups must divide the 4 channels, got 3"),
+        (lambda x, c: tapwise.group_norm(x, c, c[:3]), r"beta must have shape \(4,\), got \(3,\)"),
+        (lambda x, c: tapwise.group_norm(x[:0], c, c), r"x must have at least 2 dimensions of size >= 1, got \(0, 4\)"),
+        (
+            lambda x, c: tapwise.group_norm_grad(x, x, c, c, c),
+            r"mean must have shape \(3, groups\) with .*, got \(4,\)",
+        ),
+    ],
+)
+def test_group_norm_rejects(call, message):
+    with pytest.raises(ValueError, match=message):
+        call(np.ones((3, 4), np.float32), np.ones(4, np.float32))
 
 
 def test_masks_keep_nan(engine):

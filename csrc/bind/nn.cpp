@@ -205,6 +205,39 @@ void grad_norm(const Reals& dy, const Reals& x, const Array& gamma, const Array&
                   variance.data(), epsilon, to, to_z, to_gamma, to_beta);
 }
 
+// mean and variance (n, groups), which says how many groups the channels make.
+Groups groups_of(const Array& x, const Array& mean, const Array& variance) {
+  const Channels s = channels_of(x, false);
+  if (x.size() == 0) throw std::invalid_argument("x must have values to take statistics of");
+  if (mean.ndim() != 2 || mean.shape(1) < 1 || s.channels % mean.shape(1) != 0)
+    throw std::invalid_argument("mean must be (n, groups), and groups must divide the channels");
+  const Index groups = mean.shape(1);
+  for (const auto& [array, name] : {std::pair{&mean, "mean"}, {&variance, "variance"}})
+    need_shape(*array, {s.outer, groups}, name);
+  return {s.outer, groups, s.channels / groups, s.inner};
+}
+
+void forward_groups(const Array& x, const Array& gamma, const Array& beta, Array& mean, Array& variance, Array& y,
+                    double epsilon) {
+  const Groups s = groups_of(x, mean, variance);
+  need_per_channel(s.groups * s.channels, {{&gamma, "gamma"}, {&beta, "beta"}});
+  need_shape(y, shape_of(x), "y");
+  float *const m = mean.mutable_data(), *const v = variance.mutable_data(), *const to = y.mutable_data();
+  const py::gil_scoped_release unlocked;
+  group_norm(s, x.data(), gamma.data(), beta.data(), epsilon, m, v, to);
+}
+
+void grad_groups(const Array& dy, const Array& x, const Array& gamma, const Array& mean, const Array& variance,
+                 Array& dx, Array& dgamma, Array& dbeta, double epsilon) {
+  const Groups s = groups_of(x, mean, variance);
+  need_per_channel(s.groups * s.channels, {{&gamma, "gamma"}, {&dgamma, "dgamma"}, {&dbeta, "dbeta"}});
+  for (const auto& [array, name] : {std::pair<const Array*, const char*>{&dy, "dy"}, {&dx, "dx"}})
+    need_shape(*array, shape_of(x), name);
+  float *const to = dx.mutable_data(), *const to_gamma = dgamma.mutable_data(), *const to_beta = dbeta.mutable_data();
+  const py::gil_scoped_release unlocked;
+  group_norm_grad(s, dy.data(), x.data(), gamma.data(), mean.data(), variance.data(), epsilon, to, to_gamma, to_beta);
+}
+
 void grad_activation_bias(const Reals& dy, const std::optional<Reals>& y, const std::optional<Reals>& x,
                           std::optional<Reals>& dz, Array& db, const std::string& kind, float alpha,
                           bool channels_last) {
@@ -248,6 +281,10 @@ void bind_nn(py::module_& m) {
   m.def("batch_norm_grad", &grad_norm, array("dy"), array("x"), array("gamma"), array("mean"), array("variance"),
         array("y").none(true), array("beta").none(true), array("dx"), array("dz").none(true), array("dgamma"),
         array("dbeta"), "epsilon"_a, "masked"_a, "channels_last"_a);
+  m.def("group_norm", &forward_groups, array("x"), array("gamma"), array("beta"), array("mean"), array("variance"),
+        array("y"), "epsilon"_a);
+  m.def("group_norm_grad", &grad_groups, array("dy"), array("x"), array("gamma"), array("mean"), array("variance"),
+        array("dx"), array("dgamma"), array("dbeta"), "epsilon"_a);
   m.def("activation_grad_bias", &grad_activation_bias, array("dy"), array("y").none(true), array("x").none(true),
         array("dz").none(true), array("db"), "kind"_a, "alpha"_a, "channels_last"_a);
 }

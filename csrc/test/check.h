@@ -150,6 +150,7 @@ void test_separable(const Options&);
 void test_pool(const Options&);
 void test_nn(const Options&);
 void test_norm(const Options&);
+void test_group_norm(const Options&);
 void test_optim(const Options&);
 void test_threads(const Options&);
 void test_low_precision(const Options&);

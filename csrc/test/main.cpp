@@ -19,7 +19,8 @@ struct Subject {
 constexpr Subject kSubjects[] = {{"threads", test_threads},     {"conv", test_conv},
                                  {"separable", test_separable}, {"low_precision", test_low_precision},
                                  {"pool", test_pool},           {"nn", test_nn},
-                                 {"norm", test_norm},           {"optim", test_optim}};
+                                 {"norm", test_norm},           {"group_norm", test_group_norm},
+                                 {"optim", test_optim}};
 
 bool is_subject(const std::string& name) {
   for (const Subject& subject : kSubjects)

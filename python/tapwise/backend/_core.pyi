@@ -202,6 +202,18 @@ def batch_norm_grad(
     masked: bool,
     channels_last: bool,
 ) -> None: ...
+def group_norm(x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, y: Array, epsilon: float) -> None: ...
+def group_norm_grad(
+    dy: Array,
+    x: Array,
+    gamma: Array,
+    mean: Array,
+    variance: Array,
+    dx: Array,
+    dgamma: Array,
+    dbeta: Array,
+    epsilon: float,
+) -> None: ...
 def activation_grad_bias(
     dy: Array,
     y: Array,

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from .groups import by_batch_norm
 from .interface import Array, Memory, PlanFields, Update, Weights
 from .separable import in_two_passes, plan_separable
 
@@ -42,6 +43,8 @@ class Device:
         self.name, self.extension, self.memory = name, extension, memory
         self._conv, self._pooling = lru_cache(GEOMETRIES)(self._conv_sizes), lru_cache(GEOMETRIES)(self._pool_sizes)
         self.separable_conv = in_two_passes(self.conv)
+        norm = self.batch_norm_statistics, self.batch_norm, self.batch_norm_grad
+        self.group_norm, self.group_norm_grad = by_batch_norm(*norm)
         self.threads = 1
 
     def stream(self) -> int:

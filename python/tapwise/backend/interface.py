@@ -249,6 +249,17 @@ class Backend(Protocol):
         dz may be None; dx and dz may be dy.
         """
 
+    def group_norm(
+        self, x: Array, gamma: Array, beta: Array, mean: Array, variance: Array, y: Array, epsilon: float
+    ) -> None:
+        """x (n, c, ...), not empty; mean and variance (n, groups) are found. y may be x."""
+
+    def group_norm_grad(
+        self, dy: Array, x: Array, gamma: Array, mean: Array, variance: Array, dx: Array, dgamma: Array, dbeta: Array,
+        epsilon: float,
+    ) -> None:  # fmt: skip
+        """mean and variance are those that group_norm found; dx may be dy."""
+
     def activation_grad_bias(
         self, dy: Array, y: Array, x: Array | None, dz: Array, db: Array, kind: str, alpha: float, channels_last: bool
     ) -> None:

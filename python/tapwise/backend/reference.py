@@ -17,6 +17,8 @@ from .low_precision import cast as cast
 from .low_precision import conv_bf16 as conv_bf16
 from .low_precision import conv_int8 as conv_int8
 from .low_precision import pack_words as pack_words
+from .rows import group_norm as group_norm
+from .rows import group_norm_grad as group_norm_grad
 from .separable import in_two_passes
 from .separable import plan_separable as plan_separable
 from .silent import silent

@@ -14,14 +14,11 @@ from .layer import Array, Layer, Parameter, Shape
 
 
 class RowNormalization(Layer):
-    """y = gamma * (x - mean) / sqrt(variance + epsilon) + beta, mean and variance by row of what `rows` makes of x.
-
-    A row is what batch normalization calls a channel, of a batch of one: its kernels find the statistics and gradients.
-    """
+    """y = gamma * (x - mean) / sqrt(variance + epsilon) + beta, mean and variance of each group of an example."""
 
     gamma: Parameter | None = None
     beta: Parameter | None = None
-    summed: Shape  # the axes over which one number of gamma and beta is used
+    count = 1  # groups of one example
 
     def __init__(
         self,
@@ -45,9 +42,8 @@ class RowNormalization(Layer):
         self.gamma_constraint = constraints.get(gamma_constraint)
         self.beta_regularizer = regularizers.get(beta_regularizer)
 
-    def make_weights(self, shape: Shape, broadcast: Shape) -> None:
-        """gamma and beta of this shape; with the other one they broadcast to x."""
-        self.broadcast = broadcast
+    def make_weights(self, shape: Shape) -> None:
+        """gamma and beta of this shape."""
         if self.scale:
             self.gamma = self.add_weight(
                 shape, self.gamma_initializer, regularizer=self.gamma_regularizer,
@@ -59,43 +55,29 @@ class RowNormalization(Layer):
                 name="beta",
             )  # fmt: skip
 
-    def rows(self, x: Array) -> Array:
-        """x as (rows, values of one), contiguous."""
+    def grouped(self, x: Array) -> Array:
+        """x as (n, c, ...), contiguous, of which the operation normalizes self.count groups of channels."""
         raise NotImplementedError
 
-    def unrows(self, rows: Array, shape: Shape) -> Array:
-        """rows undone."""
+    def ungrouped(self, y: Array, shape: Shape) -> Array:
+        """grouped undone."""
         raise NotImplementedError
 
     def forward(self, x: Array, training: bool = False) -> Array:
         if not x.size:
             return x.copy()
-        rows = self.rows(x)[None]
-        normal, mean, variance = ops.batch_norm(
-            rows, None, None, training=True, epsilon=self.epsilon, data_format="channels_first"
-        )
-        y = self.unrows(normal[0], x.shape)
-        self.saved = rows, mean, variance, y
-        if self.gamma is not None:
-            y = y * self.gamma.value.reshape(self.broadcast)
-        if self.beta is None:
-            return y
-        if self.gamma is None:
-            return y + self.beta.value.reshape(self.broadcast)
-        y += self.beta.value.reshape(self.broadcast)
-        return y
+        gamma, beta = (None if w is None else w.value.reshape(-1) for w in (self.gamma, self.beta))
+        x_, shape = self.grouped(x), x.shape
+        y, mean, variance = ops.group_norm(x_, gamma, beta, self.count, epsilon=self.epsilon)
+        self.saved = x_, gamma, mean, variance
+        return self.ungrouped(y, shape)
 
     def backward(self, dy: Array) -> Array | None:
-        rows, mean, variance, normal = self.saved
-        if self.beta is not None:
-            self.beta.gradient = dy.sum(self.summed).reshape(self.beta.shape)
-        if self.gamma is not None:
-            self.gamma.gradient = (dy * normal).sum(self.summed).reshape(self.gamma.shape)
-            dy = dy * self.gamma.value.reshape(self.broadcast)
-        dx, _, _ = ops.batch_norm_grad(
-            self.rows(dy)[None], rows, None, mean, variance, epsilon=self.epsilon, data_format="channels_first"
-        )
-        return self.unrows(dx[0], dy.shape)
+        dx, *gradients = ops.group_norm_grad(self.grouped(dy), *self.saved, epsilon=self.epsilon)
+        for weight, gradient in zip((self.gamma, self.beta), gradients, strict=True):
+            if weight is not None:
+                weight.gradient = gradient.reshape(weight.shape)
+        return self.ungrouped(dx, dy.shape)
 
 
 class LayerNormalization(RowNormalization):
@@ -128,14 +110,13 @@ class LayerNormalization(RowNormalization):
             raise ValueError(f"axis must be the last one or the last ones of {rank}, got {self.axis}")
         shape = tuple(input_shape[axes[0] :])
         self.values = math.prod(shape)
-        self.make_weights(shape, ((1,) * axes[0] + shape))
-        self.summed = tuple(range(axes[0]))
+        self.make_weights(shape)
 
-    def rows(self, x: Array) -> Array:
+    def grouped(self, x: Array) -> Array:
         return x.reshape(x.size // self.values, self.values)
 
-    def unrows(self, rows: Array, shape: Shape) -> Array:
-        return rows.reshape(shape)
+    def ungrouped(self, y: Array, shape: Shape) -> Array:
+        return y.reshape(shape)
 
 
 class GroupNormalization(RowNormalization):
@@ -175,16 +156,13 @@ class GroupNormalization(RowNormalization):
         self.count = c if self.groups == -1 else self.groups
         if c % self.count:
             raise ValueError(f"groups must divide the {c} channels, got {self.count}")
-        self.make_weights((c,), tuple(c if i == self.at else 1 for i in range(rank)))
-        self.summed = tuple(i for i in range(rank) if i != self.at)
+        self.make_weights((c,))
 
-    def rows(self, x: Array) -> Array:
-        moved = np.ascontiguousarray(np.moveaxis(x, self.at, 1))
-        return moved.reshape(len(x) * self.count, moved.size // (len(x) * self.count))
+    def grouped(self, x: Array) -> Array:
+        return np.ascontiguousarray(np.moveaxis(x, self.at, 1))
 
-    def unrows(self, rows: Array, shape: Shape) -> Array:
-        first = (shape[0], shape[self.at], *(size for i, size in enumerate(shape) if i not in (0, self.at)))
-        return np.ascontiguousarray(np.moveaxis(rows.reshape(first), 1, self.at))
+    def ungrouped(self, y: Array, shape: Shape) -> Array:
+        return np.ascontiguousarray(np.moveaxis(y, 1, self.at))
 
     def forward(self, x: Array, training: bool = False) -> Array:
         """Channels last: an image at a time stays in the cache, and groups' statistics come from their channels'."""
@@ -207,7 +185,7 @@ class GroupNormalization(RowNormalization):
     def backward(self, dy: Array) -> Array | None:
         """dx = gamma * dy / s - (A + B * normal) / s, s the deviation, A and B means of gamma * dy and of that times
         normal over the group: the channels' sums, which are the gradients of beta and gamma, give both."""
-        if len(self.saved) == 4:
+        if self.at != dy.ndim - 1:
             return super().backward(dy)
         images, mean, variance = self.saved
         one = np.ones(images.shape[-1], dy.dtype)

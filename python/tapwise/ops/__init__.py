@@ -24,7 +24,7 @@ from .nn import (
     softmax_grad,
     tanh,
 )
-from .norm import activation_grad_bias, batch_norm, batch_norm_grad
+from .norm import activation_grad_bias, batch_norm, batch_norm_grad, group_norm, group_norm_grad
 from .pack import PackedWeights, pack
 from .pool import (
     adaptive_average_pool,
@@ -75,6 +75,8 @@ __all__ = [
     "global_average_pool",
     "global_average_pool_grad",
     "global_max_pool",
+    "group_norm",
+    "group_norm_grad",
     "leaky_relu",
     "max_pool",
     "max_pool_grad",

@@ -5,8 +5,21 @@ from typing import Any
 import numpy as np
 
 from ..backend import Backend
-from .check import Array, DType, activation_alpha, apart, elementwise, number, serving, shaped, values, wide, written
-from .geometry import is_channels_last
+from .check import (
+    Array,
+    DType,
+    activation_alpha,
+    apart,
+    elementwise,
+    number,
+    serving,
+    shaped,
+    source,
+    values,
+    wide,
+    written,
+)
+from .geometry import integer, is_channels_last
 from .memory import empty
 
 
@@ -115,6 +128,48 @@ def batch_norm_grad(
     return dx, dgamma, dbeta
 
 
+def group_norm(
+    x: Any, gamma: Any, beta: Any, groups: int = 1, *, epsilon: float = 1e-3, out: Any = None
+) -> tuple[Array, Array, Array]:
+    """y = gamma * (x - mean) / sqrt(variance + epsilon) + beta, and mean and the biased variance.
+
+    x (n, c, ...): mean and variance (n, groups) are those of all positions of c / groups neighbouring channels of one
+    example; gamma and beta (c,), None is 1 and 0. Of rows (n, c) with one group it is layer normalization. out may be
+    x. Raises TypeError on another dtype than the backend's, ValueError on sizes that don't fit or an empty x.
+    Ba, Kiros & Hinton, "Layer Normalization", 2016; Wu & He, "Group Normalization", 2018.
+    """
+    backend = serving(x, "x", gamma=gamma, beta=beta, out=out)
+    x = source(x, "x", backend.dtypes)
+    shape, dtype = channels_of(x), x.dtype
+    gamma, beta = per_channel(gamma, "gamma", shape, dtype, 1, x), per_channel(beta, "beta", shape, dtype, 0, x)
+    groups = integer(groups, "groups", 1)
+    if shape[0] % groups:
+        raise ValueError(f"groups must divide the {shape[0]} channels, got {groups}")
+    epsilon = number(epsilon, "epsilon", 0.0)
+    y = elementwise(out, x, gamma=gamma, beta=beta)
+    mean, variance = empty((x.shape[0], groups), dtype, x), empty((x.shape[0], groups), dtype, x)
+    backend.group_norm(x, gamma, beta, mean, variance, y, epsilon)
+    return y, mean, variance
+
+
+def group_norm_grad(
+    dy: Any, x: Any, gamma: Any, mean: Any, variance: Any, *, epsilon: float = 1e-3, out: Any = None
+) -> tuple[Array, Array, Array]:
+    """dx, dgamma, dbeta of group_norm; mean and variance (n, groups) are the ones it returned. out may be dy."""
+    backend = serving(x, "x", dy=dy, gamma=gamma, mean=mean, variance=variance, out=out)
+    x = source(x, "x", backend.dtypes)
+    shape, dtype = channels_of(x), x.dtype
+    dy, gamma = shaped(dy, "dy", x.shape, dtype), per_channel(gamma, "gamma", shape, dtype, 1, x)
+    mean = source(mean, "mean", (dtype,))
+    if mean.ndim != 2 or len(mean) != len(x) or not mean.size or shape[0] % mean.shape[1]:
+        raise ValueError(f"mean must have shape ({len(x)}, groups) with groups of the {shape[0]}, got {mean.shape}")
+    variance, epsilon = shaped(variance, "variance", mean.shape, dtype), number(epsilon, "epsilon", 0.0)
+    dx = elementwise(out, dy, x=x, gamma=gamma, mean=mean, variance=variance)
+    dgamma, dbeta = empty(shape, dtype, x), empty(shape, dtype, x)
+    backend.group_norm_grad(dy, x, gamma, mean, variance, dx, dgamma, dbeta, epsilon)
+    return dx, dgamma, dbeta
+
+
 def activation_grad_bias(
     dy: Any,
     y: Any,
@@ -162,6 +217,12 @@ def normalized(x: Any, name: str, data_format: str, backend: Backend, may_be_emp
             f"{name} must have at least 2 dimensions{'' if may_be_empty else ' of size >= 1'}, got {x.shape}"
         )
     return x, channels_last
+
+
+def channels_of(x: Array) -> tuple[int]:
+    if x.ndim < 2 or not x.size:
+        raise ValueError(f"x must have at least 2 dimensions of size >= 1, got {x.shape}")
+    return (x.shape[1],)
 
 
 def per_channel(a: Any, name: str, shape: tuple[int, ...], dtype: DType, default: int, like: Array) -> Array:

@@ -26,7 +26,15 @@ from .low_precision import (
     conv_int8,
     pack_words,
 )
-from .norm import activation_grad_bias, batch_norm, batch_norm_grad, batch_norm_statistics, conv_grad_bias
+from .norm import (
+    activation_grad_bias,
+    batch_norm,
+    batch_norm_grad,
+    batch_norm_statistics,
+    conv_grad_bias,
+    group_norm,
+    group_norm_grad,
+)
 from .optim import moving_average, optimizer_update, square_sums
 from .plan import plan
 from .pool import average_pool, average_pool_grad, max_pool, max_pool_grad
@@ -36,7 +44,8 @@ __all__ = [
     "activation", "activation_grad", "activation_grad_bias", "add", "are_plain", "average_pool", "average_pool_grad",
     "batch_norm", "batch_norm_grad", "batch_norm_statistics", "bf16_algorithm", "build_info", "cast", "concatenate",
     "conv", "conv_bf16", "conv_bf16_grad_input", "conv_bf16_grad_weight", "conv_grad_bias", "conv_grad_input",
-    "conv_grad_weight", "conv_int8", "dropout", "dtypes", "fma_peak", "has_bfloat16", "isa_available", "isa_kernels",
+    "conv_grad_weight", "conv_int8", "dropout", "dtypes", "fma_peak", "group_norm", "group_norm_grad",
+    "has_bfloat16", "isa_available", "isa_kernels",
     "isa_name", "isa_use", "machine_threads", "max_pool", "max_pool_grad", "memory", "moving_average", "name",
     "optimizer_update", "pack", "pack_words", "plan", "plan_separable", "separable_conv", "set_thread_count",
     "set_workspace_limit", "softmax", "softmax_cross_entropy", "softmax_cross_entropy_grad", "softmax_grad",

@@ -15,6 +15,7 @@ from math import prod
 
 import numpy as np
 
+from ..groups import by_batch_norm
 from .activation import activation, activation_grad
 from .compiled import Array, kernel, silent, typed
 from .threads import grain, parallel_for
@@ -86,6 +87,9 @@ def batch_norm_grad(
         grain(x.shape[0], x.shape[1]),
         lambda begin, end: _normalize_grad(dy, x, mean, scale, shift, slope, dx, channels_last, begin, end),
     )
+
+
+group_norm, group_norm_grad = by_batch_norm(batch_norm_statistics, batch_norm, batch_norm_grad)
 
 
 def activation_grad_bias(
