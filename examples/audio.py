@@ -4,7 +4,7 @@
     pip install ".[audio,plots]" && python examples/audio.py
 
 The same prompts exist in five languages; a fifth of the prompts' names is kept for the test, in all languages. There is
-one speaker a language, so what the network tells apart is language and voice together. Takes a minute and a half.
+one speaker a language, so what the network tells apart is language and voice together. Takes 70 seconds on two cores.
 """
 
 import argparse
@@ -99,8 +99,11 @@ def main():
     for number, (name, effects) in enumerate((("clips as they are", []), ("clips augmented", sometimes))):
         tapwise.set_random_seed(0)
         model = network()
-        augment = audio.AugmentAudio(effects, sample_rate=RATE, transform=spectrogram)
-        batches = data.Batches(x_train, y_train, augment=augment, workers=2)
+        if effects:
+            augment = audio.AugmentAudio(effects, sample_rate=RATE, transform=spectrogram)
+            batches = data.Batches(x_train, y_train, augment=augment, workers=2)
+        else:
+            batches = data.Batches(np.stack(list(map(spectrogram, x_train))), y_train)
         # The rate falls to 0: at a constant one the accuracy of the last epoch is a matter of luck.
         rate = optimizers.schedules.CosineDecay(3e-3, epochs * len(batches))
         model.compile(optimizers.Adam(rate), "sparse_categorical_crossentropy", metrics=["accuracy"])

@@ -9,6 +9,7 @@ import math
 import os
 import wave
 from collections.abc import Callable, Sequence
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -57,9 +58,8 @@ def time_stretch(x: Signal, rate: float) -> Signal:
     """
     if not rate > 0:
         raise ValueError(f"rate must be > 0, got {rate}")
-    signal = _scipy("signal")
     hop = WINDOW // 4
-    window = signal.get_window("hann", WINDOW).astype(np.float32)
+    window = _hann(WINDOW)
     padded = np.pad(_checked(x), (WINDOW // 2, WINDOW // 2 + 2 * hop))
     frames = _scipy("fft").rfft(_frames(padded, WINDOW, hop) * window)
     loudness, angles = np.abs(frames), np.angle(frames) / np.float32(2 * np.pi)  # angles count turns
@@ -138,22 +138,34 @@ def mel_spectrogram(
         raise ValueError(f"low and high must lie in [0, {sample_rate / 2:g}], low the lower, got {low} and {high}")
     x = np.asarray(x, np.float32)
     padded = np.pad(x, [(0, 0)] * (x.ndim - 1) + [(window // 2, window // 2)])
-    hann = _scipy("signal").get_window("hann", window).astype(np.float32)
+    hann = _hann(window)
     spectra = _scipy("fft").rfft(_frames(padded, window, hop) * hann)
     powers = (spectra.real**2 + spectra.imag**2) / np.float32(np.sum(hann) ** 2)
     decibels: Signal = 10 * np.log10(powers @ mel_filters(sample_rate, window, mels, low, high) + np.float32(TINY))
     return decibels
 
 
+@lru_cache(maxsize=8)
 def mel_filters(sample_rate: int, window: int, mels: int, low: float, high: float) -> Signal:
-    """(window // 2 + 1, mels): triangles between mels + 2 frequencies, which are even in 2595 log10(1 + f / 700)."""
+    """(window // 2 + 1, mels): triangles between mels + 2 frequencies, which are even in 2595 log10(1 + f / 700).
+
+    Read-only, since every clip takes the same.
+    """
     first, last = (2595 * math.log10(1 + f / 700) for f in (low, high))
     edges = 700 * (10 ** (np.linspace(first, last, mels + 2) / 2595) - 1)
     frequencies = np.fft.rfftfreq(window, 1 / sample_rate)[:, None]
     rising = (frequencies - edges[:-2]) / (edges[1:-1] - edges[:-2])
     falling = (edges[2:] - frequencies) / (edges[2:] - edges[1:-1])
     filters: Signal = np.maximum(0, np.minimum(rising, falling)).astype(np.float32)
+    filters.flags.writeable = False
     return filters
+
+
+@lru_cache(maxsize=8)
+def _hann(size: int) -> Signal:
+    window: Signal = _scipy("signal").get_window("hann", size).astype(np.float32)
+    window.flags.writeable = False
+    return window
 
 
 class Effect(Protocol):
