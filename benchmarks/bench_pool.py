@@ -32,6 +32,11 @@ class Row:
     def geometry(self):
         return {"strides": self.strides, "data_format": self.data_format}
 
+    @property
+    def bytes(self):
+        """Of x, float32."""
+        return 4 * self.n * self.size**2 * self.c
+
     def image(self):
         shape = (self.n, self.size, self.size, self.c)
         x = np.random.default_rng(0).standard_normal(shape, np.float32)

@@ -29,6 +29,11 @@ def pytest_ignore_collect(collection_path, config):
     return True if collection_path.name == "test_shapes.py" and config.getoption("shapes") is None else None
 
 
+def pytest_collection_modifyitems(items):
+    """What may take longest begins first: no process waits for it at the end of pytest -n --no-loadscope-reorder."""
+    items.sort(key=lambda item: -max((mark.args[0] for mark in item.iter_markers("timeout")), default=0))
+
+
 @pytest.fixture
 def rng(request):
     """Seeded by the test's name: the same numbers alone, in any order and on any machine."""
