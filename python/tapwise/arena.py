@@ -15,6 +15,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from .ops.memory import to_device
+
 Array = NDArray[Any]
 Shape = tuple[int, ...]
 ALIGNMENT = 64
@@ -57,13 +59,14 @@ def place(buffers: list[Buffer]) -> int:
 class Arena:
     """The memory of all plans of a model, which run one at a time; it grows to the largest."""
 
-    def __init__(self) -> None:
+    def __init__(self, device: str = "cpu") -> None:
+        self.device = device
         self.block = np.empty(0, np.uint8)
 
     def reserve(self, size: int) -> None:
         """At least so many bytes. Grown, it is another block, and what the former one held is lost."""
         if size > len(self.block):
-            self.block = aligned_block(size)
+            self.block = aligned_block(size) if self.device == "cpu" else to_device(np.zeros(size, np.uint8))
 
     def view(self, buffer: Buffer, shape: Shape) -> Array:
         """The buffer's memory as an array of another shape of its size."""

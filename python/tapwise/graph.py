@@ -140,7 +140,9 @@ class Call:
         """Put what is joined into the weights: gain * conv(x, w) + shift = conv(x, gain * w) + shift."""
         layer = self.layer
         assert isinstance(layer, Affine)
-        gain, shift = np.ones(1, layer.dtype), np.zeros(1, layer.dtype) if layer.bias is None else layer.bias.value
+        kernel = layer.kernel.value
+        gain = np.ones_like(kernel, shape=1)
+        shift = np.zeros_like(kernel, shape=1) if layer.bias is None else layer.bias.value
         for each in self.folds:
             if isinstance(each, scale.Rescaling):
                 factor, offset = layer.dtype.type(each.scale), layer.dtype.type(each.offset)
@@ -152,7 +154,7 @@ class Call:
                 offset = variance.dtype.type(0) if each.beta is None else each.beta.value
             gain, shift = gain * factor, shift * factor + offset
         filters = layer.filters if isinstance(layer, conv.Conv) else layer.kernel.shape[-1]
-        self.place.weights = layer.scaled(np.broadcast_to(gain, filters)), np.array(np.broadcast_to(shift, filters))
+        self.place.weights = layer.scaled(np.broadcast_to(gain, filters)), np.broadcast_to(shift, filters).copy()
 
     def pack(self, x_shape: Shape) -> None:
         """Lay the weights out as the kernel for this shape reads them."""

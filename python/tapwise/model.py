@@ -19,6 +19,7 @@ from .graph import calls, in_keras_order, ordered
 from .layers.layer import Array, Cast, Input, InputLayer, Layer, Parameter, Shape, assign, shape_text, snake_case
 from .layers.symbolic import Node, Symbolic, tensors
 from .model_config import config_of, made_of_config
+from .placement import Placement
 from .schedule import Schedule
 from .summary import numbered, sparsity, summary
 from .tape import Split, Tape, split_of
@@ -27,7 +28,7 @@ from .trainer import Trainer
 PLANS = 8  # that a model keeps: batch sizes, of training and of prediction
 
 
-class Model(Trainer, Freezing):
+class Model(Trainer, Freezing, Placement):
     """What lies between inputs and outputs, which Input and layers gave: Model(x, y), or lists of several.
 
     A name that is taken gets a number in the order in which layers were made, as in Keras, but counted within the
@@ -154,11 +155,11 @@ class Model(Trainer, Freezing):
             if not plan.folded:
                 plan.fold(self._packs)
                 plan.folded = self._prepared
-            return plan.forward(arrays)
+            return self._here(plan.forward(self._there(arrays)))
 
     def run_logits(self) -> list[Array | None]:
         assert self._running is not None
-        return self._running.logits
+        return self._here(self._running.logits)
 
     def run_penalty(self) -> float:
         return 0.0 if self._running is None else self._running.penalty
@@ -166,7 +167,7 @@ class Model(Trainer, Freezing):
     def run_back(self, gradients: list[tuple[Array | None, bool]]) -> list[Parameter]:
         if self._running is None or not self._running.training:
             raise ValueError(f"{self.name}: backward must follow a forward in training")
-        self._running.backward(gradients)
+        self._running.backward([(self._there([dy])[0] if dy is not None else None, at) for dy, at in gradients])
         return self._running.weights
 
     def _plan(self, batch: int, training: bool) -> Schedule:
@@ -240,7 +241,7 @@ class Model(Trainer, Freezing):
 
     def get_weights(self) -> list[Array]:
         """Copies of all weights, layer by layer, in Keras' order and shapes."""
-        return [w.value.copy() for w in self.weights]
+        return [w.numpy() for w in self.weights]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         """Take arrays in the order and shapes of get_weights; on ValueError nothing has changed."""

@@ -19,6 +19,7 @@ from .graph import Call
 from .layers.layer import Array, Parameter, Shape
 from .layers.place import EAGER, Needs
 from .layers.symbolic import Symbolic
+from .ops.memory import beside, to_host
 from .ops.recording import State, state
 from .repeat import Repeater
 
@@ -256,7 +257,7 @@ class Schedule:
                 logits[call.output] = None if layer.activity_regularizer else layer.logits()
             if regularizer := layer.activity_regularizer:
                 call.y = tensors[call.output]
-                self.penalty += regularizer(call.y) / self.batch
+                self.penalty += regularizer(to_host(call.y)) / self.batch
             if self.training:
                 call.saved = layer.saved
             else:
@@ -308,7 +309,7 @@ class Schedule:
         if dy is None:
             raise ValueError(f"{call.layer.name} got no gradient from the layer behind it")
         if regularizer := call.layer.activity_regularizer:
-            dy = dy + regularizer.gradient(call.y) * dy.dtype.type(1 / self.batch)
+            dy = dy + beside(regularizer.gradient(to_host(call.y)), dy) * dy.dtype.type(1 / self.batch)
         at.plus = gradients.pop(call.inputs[0]) if step.plus else None
         given = [at_logits, dy, at.plus, tensors[call.output], *(tensors[tensor] for tensor in step.tensors)]
         dx = step.back.run(now, given, partial(self._run_backward, step, dy, at_logits))

@@ -22,6 +22,7 @@ from .given import Given, Held
 from .history import History
 from .layers.layer import Parameter, float32s
 from .objective import Objective
+from .ops.memory import beside, to_host
 from .scaling import TargetScaler
 
 Scores: TypeAlias = Any  # float, list[float] or dict[str, float]: metrics and return_dict decide
@@ -272,15 +273,15 @@ class Trainer(Given):
         trained = self.run_back(given)
         for weight in self._regularized:
             if weight.regularizer and weight.gradient is not None:
-                weight.gradient += weight.regularizer.gradient(weight.value)
+                weight.gradient += beside(weight.regularizer.gradient(to_host(weight.value)), weight.gradient)
         self.optimizer.apply(trained)
         for weight in self._constrained:
             if weight.constraint:
-                weight.value[...] = weight.constraint(weight.value)
+                weight.assign(weight.constraint(to_host(weight.value)))
 
     def _penalty(self) -> float:
         """What regularizers add to the loss."""
-        costs = (weight.regularizer(weight.value) for weight in self._regularized if weight.regularizer)
+        costs = (weight.regularizer(to_host(weight.value)) for weight in self._regularized if weight.regularizer)
         return sum(costs, self.run_penalty())
 
     def _test(self, held: Held, batch_size: int, progress: Progress | None = None) -> None:

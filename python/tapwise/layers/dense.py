@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from typing import Any
 
-import numpy as np
-
 from .. import constraints, initializers, ops, regularizers
 from ..ops.geometry import integer
 from .affine import Affine
@@ -44,7 +42,7 @@ class Dense(Affine):
     def linear(self, x: Array, b: Array | None, activation: str | None, out: Array | None) -> Array:
         w, b = self.place.weights or (self.kernel.value, b)
         residual = self.place.residual
-        if isinstance(w, np.ndarray):
+        if type(w) is not ops.PackedWeights:
             return ops.dense(x, w, b, activation=activation, residual=residual, out=out)
         rows = [None if a is None else a.reshape(1, -1, a.shape[-1]) for a in (x, residual, out)]
         y: Array = ops.conv(rows[0], w, b, activation=activation, residual=rows[1], out=rows[2])

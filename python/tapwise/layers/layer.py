@@ -14,6 +14,7 @@ from numpy.typing import ArrayLike, DTypeLike, NDArray
 from .. import constraints, initializers, ops, regularizers
 from ..configured import Configured
 from ..ops.check import is_bfloat16
+from ..ops.memory import beside, to_host
 from .place import EAGER, Needs, Place
 from .policy import DTypePolicy, policy_of
 from .symbolic import Node, Symbolic, example_shape, tensors
@@ -41,6 +42,14 @@ class Parameter:
     @property
     def shape(self) -> Shape:
         return self.value.shape
+
+    def numpy(self) -> Array:
+        """A copy of the value in this machine's memory."""
+        return self.value.copy() if isinstance(self.value, np.ndarray) else to_host(self.value)
+
+    def assign(self, value: Array) -> None:
+        """Write over the value, wherever it lies."""
+        self.value[...] = beside(value, self.value)
 
     def __repr__(self) -> str:
         return f"<Parameter {self.name} {self.shape} {self.value.dtype}>"
@@ -196,7 +205,7 @@ class Layer(Configured):
 
     def get_weights(self) -> list[Array]:
         """Copies, in Keras' order."""
-        return [w.value.copy() for w in self.weights]
+        return [w.numpy() for w in self.weights]
 
     def set_weights(self, weights: Sequence[ArrayLike]) -> None:
         """Take arrays in the order and shapes of get_weights; on ValueError nothing has changed."""
@@ -244,7 +253,7 @@ def assign(owner: str, parameters: list[Parameter], arrays: Sequence[ArrayLike])
                 f"{owner}: array {number} is {parameter.name} and must have shape {parameter.shape}, got {value.shape}"
             )
     for parameter, value in zip(parameters, values, strict=True):
-        parameter.value[...] = value
+        parameter.assign(value)
 
 
 class InputLayer(Layer):

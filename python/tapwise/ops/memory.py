@@ -6,6 +6,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from ..backend import for_device
+from ..backend.interface import Memory
+
 LINE = 64
 SMALL = 1 << 16  # bytes: below, asking for an address takes longer than stores across lines
 
@@ -23,3 +26,24 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any], like: npt.NDArray[Any] |
     memory = np.empty(size + LINE, np.uint8)
     address: int = memory.__array_interface__["data"][0]
     return np.ndarray(shape, dtype, memory, -address % LINE)
+
+
+def to_device(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A copy on the device, or x itself if it is there. Raises ValueError that says what is missing for one."""
+    return device_memory().put(x) if type(x) is np.ndarray else x
+
+
+def to_host(x: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """A copy in this machine's memory, or x itself if it is there."""
+    return x if isinstance(x, np.ndarray) else device_memory().get(x)
+
+
+def beside(x: npt.NDArray[Any], like: npt.NDArray[Any]) -> npt.NDArray[Any]:
+    """x where `like` lies."""
+    return to_host(x) if isinstance(like, np.ndarray) else to_device(x)
+
+
+def device_memory() -> Memory:
+    memory = for_device().memory
+    assert memory is not None
+    return memory

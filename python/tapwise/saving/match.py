@@ -120,7 +120,7 @@ def give(
         raise Mismatch(f"{owner} doesn't fit the model, and nothing has changed; {fit}")
     for layer, values in fit.fitting:
         for weight, value in zip(layer.weights, values, strict=True):
-            weight.value[...] = value
+            weight.assign(value)
     return [layer for layer, _ in fit.fitting]
 
 

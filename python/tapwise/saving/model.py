@@ -22,6 +22,7 @@ from ..configured import Configured, made_of, plain
 from ..data.npz import bounded, read_member
 from ..model import Model, Sequential
 from ..model_config import made_of_config
+from ..ops.memory import beside, to_host
 from ..scaling import TargetScaler
 from .keras_file import is_keras
 from .keras_model import load_keras
@@ -59,7 +60,7 @@ def save_model(
         config["training"] |= {"iterations": optimizer.iterations, "learning_rate": optimizer.learning_rate}
         for number, weight in enumerate(model.weights):
             for name, state in optimizer.state.get(weight, {}).items():
-                arrays[f"optimizer/{number}/{name}"] = state
+                arrays[f"optimizer/{number}/{name}"] = to_host(state)
     with replacing(path) as file, zipfile.ZipFile(file, "w") as archive:
         archive.writestr("config.json", json.dumps(config, indent=1))
         for name, value in arrays.items():
@@ -123,7 +124,7 @@ def give_arrays(model: Model, config: Mapping[str, Any], arrays: Mapping[str, An
             weight = weights[int(number)]
             if value.shape != weight.shape:
                 raise ValueError(f"{name} must have shape {weight.shape}, got {value.shape}")
-            optimizer.state.setdefault(weight, {})[key] = value.astype(weight.value.dtype)
+            optimizer.state.setdefault(weight, {})[key] = beside(value.astype(weight.value.dtype), weight.value)
 
 
 def made(value: Any, classes: Any, own: Mapping[str, type[Any]]) -> Any:

@@ -11,6 +11,7 @@ from typing import IO, TYPE_CHECKING, Any
 import numpy as np
 
 from ..layers.layer import Layer
+from ..ops.memory import to_host
 from .keras_file import read_keras
 from .match import Group, Pair, give, pairings
 from .tensors import kind_of, read_tensors
@@ -89,7 +90,7 @@ def own_pairs(model: Model, arrays: Mapping[str, Any]) -> list[Pair]:
 def named_weights(model: Model) -> dict[str, Any]:
     """The arrays by name, in the order of get_weights."""
     return {
-        name: weight.value
+        name: to_host(weight.value)
         for layer, names in layer_names(model)
         for name, weight in zip(names, layer.weights, strict=True)
     }
