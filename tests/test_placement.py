@@ -56,7 +56,7 @@ def test_to_the_cpu_is_where_it_is(rng):
 
 
 def test_steps_go_on_where_the_model_is(rng, memory):
-    """With a regularizer, a constraint, clipping and averages; there, back and there again with the optimizer's state."""
+    """With a regularizer, a constraint, clipping and averages; there, back and there again, with the state."""
     options = {"kernel_regularizer": "l2", "kernel_constraint": tapwise.constraints.UnitNorm()}
     one, other, (x, y) = model(**options), model(**options), examples(rng)
     for device in ("cuda", "cpu", "cuda"):
