@@ -44,9 +44,9 @@ def device():
 
 def operation(layer, direction):
     """The function of tapwise, its arrays, and the shape of what it gives."""
-    x, w, _, dy = layer.arrays()
+    x, w, b, dy = layer.arrays()
     return {
-        "forward": (tapwise.conv, (x, w), dy.shape),
+        "forward": (tapwise.conv, (x, w, b), dy.shape),
         "grad_input": (tapwise.conv_grad_input, (dy, w, x.shape), x.shape),
         "grad_weight": (tapwise.conv_grad_weight, (x, dy, w.shape), w.shape),
     }[direction]
@@ -70,26 +70,26 @@ def ours(cupy, layer, direction):
 
 
 def cudnn(layer, direction, place="cuda"):
-    """{"cuDNN, channels last": (call, what makes an array of this machine of its result), ...}; place: PyTorch's device."""
+    """{"cuDNN, channels last": (call, what makes an array here of its result), ...}; place: PyTorch's device."""
     torch = pytest.importorskip("torch", reason="pip install torch, with CUDA")
     if place == "cuda" and not torch.cuda.is_available():
         pytest.skip("this build of PyTorch has no CUDA: pip install torch")
     torch.backends.cudnn.benchmark, torch.backends.cudnn.allow_tf32 = True, False
-    x, w, _, dy = layer.arrays()
+    x, w, b, dy = layer.arrays()
     before, groups = layer.g.padding[0][0], layer.x_shape[-1] // layer.w_shape[-2]
-    calls = {}
+    calls, bias = {}, torch.from_numpy(b).to(place)
     for label, order in {"last": torch.channels_last, "first": torch.contiguous_format}.items():
         first = np.moveaxis(x, -1, 1), w.transpose(3, 2, 0, 1), np.moveaxis(dy, -1, 1)
         there = [torch.from_numpy(a.copy()).to(place).contiguous(memory_format=order) for a in first]
-        calls[f"cuDNN, channels {label}"] = torch_call(torch, direction, there, layer.strides, before, groups)
+        calls[f"cuDNN, channels {label}"] = torch_call(torch, direction, there, bias, layer.strides, before, groups)
     return calls
 
 
-def torch_call(torch, direction, tensors, strides, padding, groups):
+def torch_call(torch, direction, tensors, bias, strides, padding, groups):
     x, w, dy = tensors
     geometry = [strides] * 2, [padding] * 2, [1] * 2, False, [0] * 2, groups
     if direction == "forward":
-        return lambda: torch.convolution(x, w, None, *geometry), lambda y: np.moveaxis(y.cpu().numpy(), 1, -1)
+        return lambda: torch.convolution(x, w, bias, *geometry), lambda y: np.moveaxis(y.cpu().numpy(), 1, -1)
     of_input = direction == "grad_input"
     backward, wanted = torch.ops.aten.convolution_backward, [of_input, not of_input, False]
 
@@ -155,9 +155,7 @@ def main():
     chosen = parser.parse_args()
     try:
         there = device()
-        print(
-            f"{there.name}: {there.peak / 1e12:.1f} TFLOP/s of float32, {there.bytes / 1e9:.0f} GB/s, by its clocks\n"
-        )
+        print(f"{there.name}: {there.peak / 1e12:.1f} TFLOP/s, {there.bytes / 1e9:.0f} GB/s by its clocks\n")
         print("| layer | engine | ms | of peak | of bandwidth | times as fast as cuDNN | error |")
         print("| --- | --- | ---: | ---: | ---: | ---: | ---: |")
         for layer in (row for row in ROWS if chosen.k in row.name):
