@@ -3,6 +3,7 @@
 Budget: 30 s.
 """
 
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -201,6 +202,44 @@ def test_a_network_of_pytorch_with_every_map_by_the_names_of_onnx(rng):
     (guided,) = network.tape(x).gradients(np.eye(5, dtype=np.float32)[:3], guided=True)
     assert guided.shape == x.shape
     assert found[0].draw().shape[-1] == 3
+
+
+def test_gradients_of_a_network_that_pytorch_exported_are_pytorchs(tmp_path):
+    torch = pytest.importorskip("torch", reason="pip install torch")
+    nn = torch.nn
+
+    class Network(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.stem = nn.Sequential(
+                nn.Conv2d(3, 16, 3, 2, 1), nn.BatchNorm2d(16), nn.Hardswish(),
+                nn.Conv2d(16, 16, 3, padding=1, groups=16), nn.SiLU(), nn.MaxPool2d(3, 2, 1),
+            )  # fmt: skip
+            self.point, self.groups = nn.Conv2d(16, 16, 1), nn.GroupNorm(4, 16)
+            self.gate = nn.Sequential(nn.AdaptiveAvgPool2d(1), nn.Conv2d(16, 16, 1), nn.Hardsigmoid())
+            self.larger = nn.Sequential(nn.Upsample(scale_factor=2, mode="bilinear"), nn.ConvTranspose2d(16, 8, 2, 2))
+            self.head = nn.Linear(8, 10)
+
+        def forward(self, x):
+            x = self.stem(x)
+            x = x + nn.functional.gelu(self.point(x))
+            x = self.larger(self.groups(x * self.gate(x)))
+            return self.head(torch.cat([x[:, 4:], x[:, :4]], 1).mean((2, 3)))
+
+    torch.manual_seed(0)
+    theirs, x = Network().eval(), torch.randn(2, 3, 32, 32, requires_grad=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # the exporter that needs no other package is the old one
+        torch.onnx.export(
+            theirs, (x,), tmp_path / "network.onnx", input_names=["x"], dynamo=False, opset_version=17,
+            dynamic_axes={"x": {0: "n"}},
+        )  # fmt: skip
+    scores = theirs(x)
+    scores[:, 3].sum().backward()
+    tape = load_layers(tmp_path / "network.onnx").tape(x.detach().numpy())
+    np.testing.assert_allclose(tape.scores, scores.detach().numpy(), rtol=0, atol=1e-5)
+    (got,) = tape.gradients(np.eye(10, dtype=np.float32)[[3, 3]])
+    np.testing.assert_allclose(got, x.grad.numpy(), rtol=0, atol=1e-5 * x.grad.abs().max().item())
 
 
 def test_it_learns_and_is_saved(rng, tmp_path):
