@@ -4,11 +4,11 @@
 # for all devices nvcc takes minutes, and most who install from source have none to use.
 include(CheckLanguage)
 check_language(CUDA)
-if(CMAKE_CUDA_COMPILER OR NOT TAPWISE_CUDA STREQUAL "AUTO")
+if(CMAKE_CUDA_COMPILER)
   # Each generation's first: later ones of it run that code, and the driver makes code for unknown ones of compute_75.
   # Set before the language is enabled, which asks for a default else.
   if(NOT DEFINED CMAKE_CUDA_ARCHITECTURES)
-    set(CMAKE_CUDA_ARCHITECTURES 75 80-real 86-real 89-real 90-real 100-real 120-real)
+    set(CMAKE_CUDA_ARCHITECTURES 75 80-real 90-real 100-real 120-real)
   endif()
   set(CMAKE_CUDA_STANDARD 20)
   set(CMAKE_CUDA_STANDARD_REQUIRED ON)
@@ -17,7 +17,8 @@ if(CMAKE_CUDA_COMPILER OR NOT TAPWISE_CUDA STREQUAL "AUTO")
 endif()
 if(NOT CMAKE_CUDA_COMPILER OR CMAKE_CUDA_COMPILER_VERSION VERSION_LESS 12.8)
   if(NOT TAPWISE_CUDA STREQUAL "AUTO")
-    message(FATAL_ERROR "TAPWISE_CUDA=ON needs nvcc of CUDA 12.8 or later, got ${CMAKE_CUDA_COMPILER_VERSION}")
+    message(FATAL_ERROR "TAPWISE_CUDA=ON needs an nvcc of CUDA 12.8 or later that compiles, got ${CMAKE_CUDA_COMPILER} "
+      "${CMAKE_CUDA_COMPILER_VERSION}")
   endif()
   message(STATUS "no nvcc of CUDA 12.8 or later: built without the module for NVIDIA devices")
   return()
