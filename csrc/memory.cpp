@@ -13,7 +13,7 @@ namespace {
 constexpr Index kLine = 64, kHugePage = Index{2} << 20;
 
 std::align_val_t alignment(Index bytes) {
-  return std::align_val_t(static_cast<std::size_t>(bytes < 2 * kHugePage ? kLine : kHugePage));
+  return std::align_val_t(static_cast<std::size_t>(bytes < kHugePage ? kLine : kHugePage));
 }
 
 }  // namespace
@@ -22,7 +22,7 @@ Memory::Memory(Index floats) : bytes_(floats * static_cast<Index>(sizeof(float))
   data_ = static_cast<float*>(::operator new(static_cast<std::size_t>(bytes_), alignment(bytes_)));
 #if defined(__linux__)
   // First touches of 4 KiB pages cost more than packing does. Advice that is refused changes nothing.
-  if (bytes_ >= 2 * kHugePage) madvise(data_, static_cast<std::size_t>(bytes_), MADV_HUGEPAGE);
+  if (bytes_ >= kHugePage) madvise(data_, static_cast<std::size_t>(bytes_), MADV_HUGEPAGE);
 #endif
 }
 
