@@ -16,7 +16,6 @@ DType: TypeAlias = np.dtype[Any]
 ALGORITHMS = ("auto", "direct", "im2col", "winograd", "winograd-2x2", "winograd-4x4", "winograd-6x6")
 ACCURACIES = ("strict", "default", "fast")
 ACTIVATIONS = ("relu", "leaky_relu", "elu", "sigmoid", "tanh", "gelu", "relu6")
-PLAIN = ndarray, type(None), float, int
 ALPHA = {"leaky_relu": 0.2, "elu": 1.0}
 FLOAT32 = np.dtype(np.float32)
 DLPACK_CUDA = 2, 13  # kDLCUDA, kDLCUDAManaged
@@ -37,8 +36,12 @@ def serving(first: Any, name: str, /, **others: Any) -> Backend:
     Raises TypeError that says where each argument lies if they don't lie together.
     """
     backend = current()
-    if type(first) is ndarray and backend.memory is None and all(type(x) in PLAIN for x in others.values()):
-        return backend
+    if type(first) is ndarray and backend.memory is None:
+        for x in others.values():
+            if x is not None and type(x) is not ndarray:
+                break
+        else:
+            return backend
     given = {name: first, **others}
     on_device = [other for other, x in given.items() if is_on_device(x)]
     on_host = [other for other, x in given.items() if other not in on_device and holds_elements(x)]
