@@ -7,12 +7,20 @@
 
 namespace tapwise::cuda {
 
+struct WeightStrides {
+  Index d, h, w, from, to, group;  // of the channels of the walk's inputs and outputs
+};
+
 // only_if: a flag on the device; nothing is done where it is 0.
 void direct_forward(const Conv&, const float* x, const float* w, const Epilogue&, float* y, Stream,
                     const int* only_if = nullptr);
 void direct_grad_input(const Conv&, const float* dy, const float* w, const Epilogue&, float* dx, Stream,
                        const int* only_if = nullptr);
 void direct_grad_weight(const Conv&, const float* x, const float* dy, float* dw, Stream, const int* only_if = nullptr);
+
+template <class E, class To>
+void direct_walk(const Walk&, const WeightStrides&, const E* x, const E* w, const Epilogue&, To* y, const int* only_if,
+                 Stream);
 
 // One input channel a group.
 bool is_depthwise(const Conv&);

@@ -11,15 +11,13 @@
 #include "activation.h"
 #include "conv.h"
 #include "division.h"
+#include "tensor.h"
 
 namespace tapwise::cuda {
 namespace {
 
-struct WeightStrides {
-  Index d, h, w, from, to, group;  // of the channels of the walk's inputs and outputs
-};
-
-__device__ __forceinline__ float direct_sum(const Walk& s, const Pixel& p, Index group, const float* x, const float* w,
+template <class E>
+__device__ __forceinline__ float direct_sum(const Walk& s, const Pixel& p, Index group, const E* x, const E* w,
                                             const WeightStrides& strides) {
   float sum = 0;
   for (int kd = 0; kd < s.d.taps; ++kd) {
@@ -31,12 +29,11 @@ __device__ __forceinline__ float direct_sum(const Walk& s, const Pixel& p, Index
       for (int kw = 0; kw < s.w.taps; ++kw) {
         const int v = p.w * s.w.step + s.w.first + kw * s.w.tap_step;
         if (!inside(v, s.w.inputs)) continue;
-        const float* const from =
+        const E* const from =
             x + p.image * s.from_image + group * s.ci * s.from_channel + d * s.d.from + h * s.h.from + v * s.w.from;
-        const float* const tap = w + (s.d.w_first + kd * s.d.w_step) * strides.d +
-                                 (s.h.w_first + kh * s.h.w_step) * strides.h +
-                                 (s.w.w_first + kw * s.w.w_step) * strides.w;
-        for (int c = 0; c < s.ci; ++c) sum += from[c * s.from_channel] * tap[c * strides.from];
+        const E* const tap = w + (s.d.w_first + kd * s.d.w_step) * strides.d +
+                             (s.h.w_first + kh * s.h.w_step) * strides.h + (s.w.w_first + kw * s.w.w_step) * strides.w;
+        for (int c = 0; c < s.ci; ++c) sum += widened(from[c * s.from_channel]) * widened(tap[c * strides.from]);
       }
     }
   }
@@ -57,10 +54,11 @@ struct Numbering {
         guard(only_if) {}
 };
 
+template <class E, class To>
 __global__ __launch_bounds__(kThreads, 2) void direct_conv(const Walk s, const WeightStrides strides,
-                                                           const Numbering by, const float* __restrict__ x,
-                                                           const float* __restrict__ w, const Epilogue e,
-                                                           float* __restrict__ y) {
+                                                           const Numbering by, const E* __restrict__ x,
+                                                           const E* __restrict__ w, const Epilogue e,
+                                                           To* __restrict__ y) {
   if (by.guard && !*by.guard) return;
   const Index size = s.pixels() * s.groups * s.co;
   for (Index i = first_element(); i < size; i += all_threads()) {
@@ -73,8 +71,8 @@ __global__ __launch_bounds__(kThreads, 2) void direct_conv(const Walk s, const W
     const Pixel p{rest, static_cast<int>(position), h, v};
     Index group = channel;
     const Index co = by.group.take(group), to = output_at(s, p) + channel * s.to_channel;
-    const float* const own = w + group * strides.group + co * strides.to;
-    y[to] = finished(e, direct_sum(s, p, group, x, own, strides), channel, to);
+    const E* const own = w + group * strides.group + co * strides.to;
+    y[to] = narrowed<To>(finished(e, direct_sum(s, p, group, x, own, strides), channel, to));
   }
 }
 
@@ -111,27 +109,33 @@ __global__ __launch_bounds__(kBlock) void direct_grad(const Walk s, const Weight
        channel % static_cast<unsigned>(s.co) * strides.to] = sums[0];
 }
 
-void convolve(const Walk& s, const WeightStrides& strides, const float* x, const float* w, const Epilogue& e, float* y,
-              const int* only_if, Stream stream) {
-  launch(direct_conv, element_blocks(s.pixels() * s.groups * s.co), kThreads, stream, s, strides, Numbering(s, only_if),
-         x, w, e, y);
-}
-
 WeightStrides strides_of(const Conv& c, bool backward) {
   return {c.w_d, c.w_h, c.w_w, backward ? c.w_co : c.w_ci, backward ? c.w_ci : c.w_co, c.co / c.groups * c.w_co};
 }
 
 }  // namespace
 
+template <class E, class To>
+void direct_walk(const Walk& s, const WeightStrides& strides, const E* x, const E* w, const Epilogue& e, To* y,
+                 const int* only_if, Stream stream) {
+  launch(direct_conv<E, To>, element_blocks(s.pixels() * s.groups * s.co), kThreads, stream, s, strides,
+         Numbering(s, only_if), x, w, e, y);
+}
+
+template void direct_walk(const Walk&, const WeightStrides&, const Half*, const Half*, const Epilogue&, float*,
+                          const int*, Stream);
+template void direct_walk(const Walk&, const WeightStrides&, const Half*, const Half*, const Epilogue&, Half*,
+                          const int*, Stream);
+
 void direct_forward(const Conv& c, const float* x, const float* w, const Epilogue& e, float* y, Stream stream,
                     const int* only_if) {
-  convolve(forward_walk(c), strides_of(c, false), x, w, e, y, only_if, stream);
+  direct_walk(forward_walk(c), strides_of(c, false), x, w, e, y, only_if, stream);
 }
 
 void direct_grad_input(const Conv& c, const float* dy, const float* w, const Epilogue& e, float* dx, Stream stream,
                        const int* only_if) {
   for (Index phase = 0; phase < phases(c); ++phase)
-    convolve(grad_input_walk(c, phase), strides_of(c, true), dy, w, e, dx, only_if, stream);
+    direct_walk(grad_input_walk(c, phase), strides_of(c, true), dy, w, e, dx, only_if, stream);
 }
 
 void direct_grad_weight(const Conv& c, const float* x, const float* dy, float* dw, Stream stream, const int* only_if) {

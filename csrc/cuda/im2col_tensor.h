@@ -55,13 +55,9 @@ __global__ __launch_bounds__(T::kThreads, 1) void im2col_tensor(const Walk s, co
 #endif
 }
 
-struct WeightSteps {
-  Index d, h, w, from, to, group;
-};
-
 // W: float or Half. found, unless null, becomes 1 if a weight isn't finite.
 template <class E, class W>
-__global__ __launch_bounds__(kThreads) void pack_tensor(const Walk s, const WeightSteps steps, const Divisor co,
+__global__ __launch_bounds__(kThreads) void pack_tensor(const Walk s, const WeightStrides steps, const Divisor co,
                                                         const Divisor ci, const Divisor taps, const Index size,
                                                         const W* __restrict__ w, E* __restrict__ u, int* found) {
   for (Index i = first_element(); i < size; i += all_threads()) {
@@ -99,7 +95,7 @@ Index tensor_weight_floats(const Conv& c) {
 
 template <class E, class W>
 Matrix<E> packed_for(const Conv& c, const Walk& s, bool backward, const W* w, E* u, int* found, Stream stream) {
-  const WeightSteps steps{
+  const WeightStrides steps{
       c.w_d, c.w_h, c.w_w, backward ? c.w_co : c.w_ci, backward ? c.w_ci : c.w_co, c.co / c.groups * c.w_co};
   const Index co = padded<E>(s.co), ci = padded<E>(s.ci), size = s.groups * s.taps() * ci * co;
   launch(pack_tensor<E, W>, element_blocks(size), kThreads, stream, s, steps, Divisor(co), Divisor(ci),

@@ -41,4 +41,18 @@ void conv_grad_input(const Conv&, const Plan&, const float* dy, const float* w, 
 // dw has the strides that Conv gives for w.
 void conv_grad_weight(const Conv&, const Plan&, const float* x, const float* dy, float* dw, Stream);
 
+// Bits of bfloat16, or float32; the other is null.
+struct Bf16Weights {
+  const std::uint16_t* narrow;
+  const float* wide;
+};
+struct Bf16Output {
+  std::uint16_t* narrow;
+  float* wide;
+};
+
+// Wide weights are rounded. On devices of compute capability 8.0 or later; others throw std::invalid_argument.
+void conv_bf16(const Conv&, const Plan&, const std::uint16_t* x, const Bf16Weights&, const Epilogue&,
+               const Bf16Output& y, Stream);
+
 }  // namespace tapwise::cuda

@@ -1,14 +1,16 @@
-"""TF32 on the backend cuda-emulated, within its bound of float64: test_cuda_emulated.py runs this file.
+"""TF32 and bfloat16 on the backend cuda-emulated, within its bound of float64: test_cuda_emulated.py runs this file.
 
 A factor rounded to 11 bits is 2^-11 of itself off at most, so a product of two 2^-10 + 2^-22; sums are float32's.
 """
 
 import numpy as np
 import pytest
+from ml_dtypes import bfloat16 as BF16
 
 import tapwise
 from cases import Case
 from engines import Engine
+from exact import exact
 
 CASES = [
     Case("3x3", (2, 7, 6, 12), (3, 3), 20, padding=1),
@@ -17,6 +19,7 @@ CASES = [
     Case("3-D", (1, 3, 4, 5, 8), (3, 1, 2), 9, padding=((1, 1), (0, 0), (1, 0))),
 ]
 CASES += [Case(c.name, c.x, c.k, c.co, c.strides, c.padding, c.dilation, c.groups, "channels_first") for c in CASES]
+FEW = Case("depthwise", (1, 6, 5, 12), (3, 3), 12, padding=1, groups=12)
 FACTORS = 2.0**-10 + 2.0**-22
 EPS = 2.0**-23
 
@@ -32,7 +35,7 @@ def emulated():
 def test_within_the_bound(case, direction, rng):
     """And beyond float32's: the factors are rounded, only where that is asked for."""
     terms, operation, *arguments = case.passes(*case.arrays(rng))[direction]
-    want, mass = in_float64(operation, arguments, case), in_float64(operation, arguments, case, absolute=True)
+    want, mass = exact(operation, *arguments, **case.geometry)
     how = {**case.geometry, "algorithm": "im2col"}
     tf32 = np.abs(operation(*arguments, accuracy="fast", **how) - want)
     full = np.abs(operation(*arguments, **how) - want)
@@ -56,9 +59,22 @@ def test_plan_says_so():
     assert "TF32" not in tapwise.plan(*shapes, accuracy="fast", direction="grad_weight").tile
 
 
-def in_float64(operation, arguments, case, absolute=False):
-    wide = [a.astype(np.float64) if isinstance(a, np.ndarray) else a for a in arguments]
-    if absolute:
-        wide = [np.abs(a) if isinstance(a, np.ndarray) else a for a in wide]
-    with tapwise.backend.use("reference"):
-        return operation(*wide, **case.geometry)
+@pytest.mark.parametrize("out", [BF16, np.float32], ids=["rounded", "as summed"])
+@pytest.mark.parametrize("kind", [BF16, np.float32], ids=["bfloat16's weights", "float32's weights"])
+@pytest.mark.parametrize("case", [*CASES, FEW], ids=str)
+def test_bfloat16(case, kind, out, rng):
+    """Products are exact; of float32's weights the rounded ones count; the result's own rounding is 2^-8 of it."""
+    x, w, b, _ = case.arrays(rng)
+    x, w = x.astype(BF16), w.astype(BF16).astype(kind)
+    y = tapwise.conv(x, w, b, activation="relu", out=np.empty(case.y_shape, out), **case.geometry)
+    want, mass = exact(tapwise.conv, x, w, b, **case.geometry)
+    want = np.maximum(want, 0)
+    slack = (case.terms + 1) * EPS * mass
+    if out is BF16:
+        slack = slack * (1 + 2.0**-8) + 2.0**-8 * np.abs(want)
+    assert (np.abs(y.astype(np.float64) - want) <= slack).all()
+
+
+def test_bfloat16_keeps_infinite_weights_from_padding():
+    y = tapwise.conv(np.ones((1, 5, 5, 16), BF16), np.full((3, 3, 16, 16), np.inf, BF16), padding="same")
+    assert np.isposinf(y.astype(np.float32)).all()

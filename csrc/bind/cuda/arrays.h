@@ -68,7 +68,8 @@ template <class T, bool kContiguous>
 class DeviceTyped : public DeviceArray {
  public:
   bool load(py::handle object) {
-    return DeviceArray::load(object, std::is_floating_point_v<T> ? "<f4" : "<i4", sizeof(T), kContiguous);
+    const char* const type = std::is_floating_point_v<T> ? "<f4" : sizeof(T) == 2 ? "<u2" : "<i4";
+    return DeviceArray::load(object, type, sizeof(T), kContiguous);
   }
   const T* data() const { return static_cast<const T*>(memory()); }
   T* mutable_data() const {
@@ -80,6 +81,8 @@ class DeviceTyped : public DeviceArray {
 using Floats = DeviceTyped<float, true>;
 using StridedFloats = DeviceTyped<float, false>;
 using Ints = DeviceTyped<std::int32_t, true>;
+using Halves = DeviceTyped<std::uint16_t, true>;  // bits of bfloat16
+using StridedHalves = DeviceTyped<std::uint16_t, false>;
 using MaybeFloats = std::optional<Floats>;
 using Name = std::optional<std::string>;
 

@@ -73,6 +73,40 @@ void grad_weight(const Geometry& g, const Floats& x, const Floats& dy, const Str
   cuda::conv_grad_weight(s, p, x.data(), dy.data(), to, stream_at(stream));
 }
 
+cuda::Bf16Weights bf16_weights(const StridedHalves& w) {
+  return {w.data(), nullptr};
+}
+cuda::Bf16Weights bf16_weights(const StridedFloats& w) {
+  return {nullptr, w.data()};
+}
+cuda::Bf16Output bf16_output(const Halves& y) {
+  return {y.mutable_data(), nullptr};
+}
+cuda::Bf16Output bf16_output(const Floats& y) {
+  return {nullptr, y.mutable_data()};
+}
+
+template <class W, class Y>
+void forward_bf16(const Geometry& g, const Halves& x, const W& w, const MaybeFloats& b, const Y& y,
+                  const Name& activation, float alpha, std::uintptr_t stream) {
+  need_shape(x, g.x_shape, "x");
+  need_shape(w, g.w_shape, "w");
+  need_shape(y, g.y_shape, "y");
+  const Epilogue e = epilogue(b, g.s.co, std::nullopt, g.y_shape, activation, alpha);
+  const Conv s = g.with_strides(w);
+  const cuda::Plan p = plan_of(s, cuda::Pass::forward, "auto", "strict");
+  const cuda::Bf16Output to = bf16_output(y);
+  const py::gil_scoped_release unlocked;
+  cuda::conv_bf16(s, p, x.data(), bf16_weights(w), e, to, stream_at(stream));
+}
+
+template <class W, class Y>
+void bind_bf16(py::module_& m) {
+  using namespace py::literals;
+  m.def("conv_bf16", &forward_bf16<W, Y>, "geometry"_a, "x"_a, "w"_a, "b"_a.none(true), "y"_a, "activation"_a,
+        "alpha"_a, "stream"_a);
+}
+
 py::dict plan(const Geometry& g, const std::string& direction, const std::string& algorithm,
               const std::string& accuracy) {
   using namespace py::literals;
@@ -101,6 +135,10 @@ void bind_device_conv(py::module_& m) {
   m.def("conv_grad_input", &grad_input, "geometry"_a, "dy"_a, "w"_a, "b"_a.none(true), "dx"_a, "algorithm"_a,
         "accuracy"_a, "activation"_a, "alpha"_a, "residual"_a.none(true), "stream"_a);
   m.def("conv_grad_weight", &grad_weight, "geometry"_a, "x"_a, "dy"_a, "dw"_a, "algorithm"_a, "accuracy"_a, "stream"_a);
+  bind_bf16<StridedHalves, Halves>(m);
+  bind_bf16<StridedHalves, Floats>(m);
+  bind_bf16<StridedFloats, Halves>(m);
+  bind_bf16<StridedFloats, Floats>(m);
   m.def("plan_conv", &plan, "geometry"_a, "direction"_a, "algorithm"_a, "accuracy"_a);
   m.def("set_tile", &cuda::set_tile, "rows"_a);
 }

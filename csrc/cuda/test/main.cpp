@@ -144,11 +144,27 @@ void test_infinite_weights() {
   expect(y, want, "infinite weights");
 }
 
+// Small whole numbers are bfloat16's too.
+void test_bf16(const Shape& a, const std::string& label) {
+  const Conv s = conv_of(a);
+  const Index inputs = s.n * s.ih * s.iw * s.ci, outputs = s.n * s.oh * s.ow * s.co;
+  Block x(inputs, 1), w(s.kh * s.kw * (s.ci / s.groups) * s.co, 2), y = Block::unset(outputs), want(outputs);
+  for (Index i = 0; i < outputs; ++i) want[i] = 0;
+  each_product(s, [&](Index i, Index k, Index o) { want[o] += x[i] * w[k]; });
+  const std::unique_ptr<std::uint16_t[]> half(new std::uint16_t[static_cast<std::size_t>(inputs)]);
+  for (Index i = 0; i < inputs; ++i) half[static_cast<std::size_t>(i)] = __float2bfloat16(x[i]).bits;
+  const Epilogue plain{nullptr, nullptr, Activation::none, 0};
+  cuda::conv_bf16(s, cuda::plan(s, cuda::Pass::forward, cuda::Algorithm::automatic, cuda::Accuracy::standard),
+                  half.get(), {nullptr, w.get()}, plain, {nullptr, y.get()}, {});
+  expect(y, want, label + ", bfloat16");
+}
+
 // With the tiles that ship.
 void test_large_tiles() {
   for (const int tile : {64, 128}) {
     cuda::set_tile(tile);
     test_conv({Layout::channels_last, 1, 12, 13, 16, 72, 3, 1, 1, 1, 1}, "TF32, tiles", cuda::Accuracy::fast);
+    test_bf16({Layout::channels_last, 1, 12, 13, 16, 72, 3, 1, 1, 1, 1}, "tiles");
   }
   cuda::set_tile(16);
 }
@@ -201,6 +217,9 @@ int main(int count, char** words) {
     test_conv({layout, 2, 17, 15, 9, 18, 3, 1, 0, 1, 1}, name + ", 3x3, several blocks of tiles");
     test_conv({layout, 2, 6, 5, 12, 20, 3, 2, 1, 1, 1}, name + ", TF32, stride 2", cuda::Accuracy::fast);
     test_conv({layout, 2, 6, 5, 6, 38, 2, 1, 1, 1, 2}, name + ", TF32, two groups", cuda::Accuracy::fast);
+    test_bf16({layout, 2, 6, 5, 12, 20, 3, 2, 1, 1, 1}, name + ", stride 2");
+    test_bf16({layout, 2, 6, 5, 6, 38, 2, 1, 1, 1, 2}, name + ", two groups");
+    test_bf16({layout, 2, 6, 5, 6, 12, 3, 1, 1, 1, 6}, name + ", depthwise");
     test_conv({layout, 3, 33, 21, 8, 8, 3, 1, 1, 1, 8}, name + ", depthwise");
     test_conv({layout, 1, 11, 9, 36, 36, 3, 2, 1, 1, 36}, name + ", depthwise, stride 2");
     test_conv({layout, 1, 9, 12, 4, 4, 5, 1, 2, 1, 4}, name + ", depthwise, 5x5");

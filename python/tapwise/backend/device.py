@@ -26,7 +26,7 @@ GEOMETRIES = 1024  # kept, made for the extension
 
 
 def refuse_dtype(*arrays: Any, **options: Any) -> NoReturn:
-    raise TypeError("x must be float32 on the device's backends: native and reference have bfloat16 and int8")
+    raise TypeError("x must be float32 on the device's backends: only conv takes bfloat16, and nothing int8")
 
 
 class Device:
@@ -36,8 +36,7 @@ class Device:
     has_bfloat16 = False
     are_plain = workspace_limit = set_workspace_limit = None
     plan_separable = staticmethod(plan_separable)
-    conv_bf16 = conv_bf16_grad_input = conv_bf16_grad_weight = staticmethod(refuse_dtype)
-    bf16_algorithm = cast = conv_int8 = pack_words = staticmethod(refuse_dtype)
+    conv_bf16_grad_input = conv_bf16_grad_weight = cast = conv_int8 = staticmethod(refuse_dtype)
 
     def __init__(self, name: str, extension: Any, memory: Memory | None) -> None:
         self.name, self.extension, self.memory = name, extension, memory
@@ -77,6 +76,22 @@ class Device:
 
     def pack(self, w: Array, g: ConvGeometry, direction: str, algorithm: str) -> Weights:
         """A copy: kernels pack what they need in the order of the stream."""
+        return w.copy()
+
+    def conv_bf16(
+        self, x: Array, w: Weights, b: Array | None, y: Array, g: ConvGeometry, *, activation: str | None, alpha: float
+    ) -> None:
+        """As interface.Backend.conv_bf16: float32's weights are rounded, sums are float32's in any order."""
+        x, w, y = (a if a.dtype == FLOAT32 else a.view(np.uint16) for a in (x, w, y))
+        self.extension.conv_bf16(self._conv(g), x, w, b, y, activation, alpha, self.stream())
+
+    def bf16_algorithm(self, w: Weights, g: ConvGeometry) -> str:
+        """im2col on tensor cores, or a thread an output."""
+        name: str = self.extension.plan_conv(self._conv(g), "forward", "auto", "strict")["algorithm"]
+        return name
+
+    def pack_words(self, w: Array, g: ConvGeometry) -> Weights:
+        """A copy, as pack makes it."""
         return w.copy()
 
     def conv_grad_weight(
