@@ -118,10 +118,11 @@ WINOGRAD_MATRICES = 2 * WINOGRAD_TILES * 128 + 128 * 128  # v, m and u of one fr
 WORK = {
     "im2col_product": LAYER_WORK,
     "im2col_grad_product": LAYER_WORK,
+    "im2col_tensor": convolution(LAYER, 32, 28, 128, 128, 3, kind="tf32"),
     "direct_conv": convolution(STEM, 32, 224, 3, 64, 7, 2),
     "direct_grad": convolution(STEM, 32, 224, 3, 64, 7, 2),
     "pack_weights": elementwise("a weight", 0, 1, 1),
-    "add_partials": elementwise("a weight, 4 stretches", 3, 4, 1),
+    "pack_tensor": elementwise("a weight", 0, 1, 1),
     "add_in_order": elementwise("a weight, 4 stretches", 3, 4, 1),
     "winograd_product": Work(f"{LAYER}, 36 frequencies", WINOGRAD_FLOPS, 4 * 36 * WINOGRAD_MATRICES),
     "winograd_2x2": Work(LAYER, 16 / 4 / 9 * LAYER_WORK.flops, LAYER_WORK.bytes),

@@ -134,13 +134,13 @@ def demangled(symbols):
 
 def short(signature):
     """A kernel's name and template arguments, without namespaces; a tile by its rows and columns."""
-    signature = re.sub(r"tapwise::cuda::|\(anonymous namespace\)::|^void |\((?:bool|int)\)", "", signature)
-    signature = re.sub(r"Tile<(\d+), (\d+), \d+, \d+>", r"\1 x \2", signature)
+    signature = re.sub(r"tapwise::(?:cuda::)?|\(anonymous namespace\)::|^void |\((?:bool|int)\)", "", signature)
+    signature = re.sub(r"\w*Tile<(?:[a-z_]\w*, )?(\d+), (\d+)[^>]*>", r"\1 x \2", signature)
     return signature.partition("(")[0].replace(" >", ">")
 
 
 def main_loop(code):
-    """The smallest of the loops that hold the most multiply-adds."""
+    """The smallest of the loops that hold the most multiply-adds, tensor cores' before others."""
     places, instructions, loops = {}, [], []
     for label, instruction in code:
         if label:
@@ -151,9 +151,10 @@ def main_loop(code):
         jump = re.match(r"BRA\b.*\((\.L_\w+)\)", instruction)
         start = places.get(jump[1], end) if jump else end
         if start < end:
-            products = sum(bool(PRODUCT.match(word)) for word in instructions[start:end])
-            loops.append(Loop(products, end - start))
-    return max(loops, key=lambda loop: (loop.products, -loop.instructions), default=Loop(0, 1))
+            kinds = [match[1] for word in instructions[start:end] if (match := PRODUCT.match(word))]
+            loops.append((len(kinds) - kinds.count("FFMA"), len(kinds), start - end))
+    _, products, size = max(loops, default=(0, 0, -1))
+    return Loop(products, -size)
 
 
 def stack_accesses(code):

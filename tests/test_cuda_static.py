@@ -15,7 +15,13 @@ from cuda_static import ARCHITECTURES, compiled, main_loop, nvdisasm, sources, s
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2700), pytest.mark.xdist_group("cuda static")]
-FLOORS = {"im2col_product<128 x 128, 4>": 0.55, "im2col_grad_product<128 x 128>": 0.5}  # of sm_80 and sm_90
+# Of sm_80 and sm_90.
+FLOORS = {
+    "im2col_product<128 x 128, 4>": 0.55,
+    "im2col_grad_product<128 x 128>": 0.5,
+    "winograd_product<128 x 128>": 0.75,
+    "winograd_2x2<32 x 32>": 0.55,
+}
 
 
 @pytest.fixture(scope="module")
@@ -63,7 +69,8 @@ def test_a_block_fits_a_multiprocessor(kernels):
     for k in kernels:
         assert k.registers <= min(MOST_REGISTERS_A_THREAD, REGISTERS // 2 // k.threads), k
         assert k.shared_bytes <= STATIC_SHARED_BYTES, k
-        assert blocks_resident(k.threads, k.registers, k.shared_bytes, k.architecture) >= 2, k
+        blocks = blocks_resident(k.threads, k.registers, k.shared_bytes, k.architecture)
+        assert blocks >= (1 if k.architecture == 75 else 2), k  # sm_75 has 64 KiB of shared memory
 
 
 def test_products_fill_their_main_loops(machine_code):
