@@ -18,6 +18,8 @@ pytestmark = [
     pytest.mark.xdist_group("cuda"),
     pytest.mark.skipif(sys.platform != "linux", reason="the emulator switches stacks as Linux has them: run it there"),
 ]
+# What fills a processor's caches is one round of a device's tiles.
+SMALL = "not rms and not taps and not rounds and not once"
 # An output pixel in each of 100 images takes tiles that are nearly empty, 10 s a pass on the host.
 SHORT = "not images and not larger_than_the_caches"
 
@@ -44,11 +46,11 @@ def emulated(tmp_path_factory):
     return folder
 
 
-def run_tests(emulated, *arguments, seed=0):
+def run_tests(emulated, *arguments, seed=0, tile=0):
     path = os.pathsep.join([str(emulated), os.environ.get("PYTHONPATH", "")])
     environment = {**os.environ, "PYTHONPATH": path, "TAPWISE_TEST_BACKEND": "cuda-emulated"}
     environment["TAPWISE_TEST_GPU"] = "emulated"
-    environment["TAPWISE_CUDA_SEED"] = str(seed)
+    environment |= {"TAPWISE_CUDA_SEED": str(seed), "TAPWISE_CUDA_TILE": str(tile)}
     output(sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *arguments, cwd=ROOT, env=environment)
 
 
@@ -56,6 +58,12 @@ def run_tests(emulated, *arguments, seed=0):
 def test_convolutions(emulated, seed):
     tests = "within_the_bound or whole_numbers" if seed == 0 else "whole_numbers"
     run_tests(emulated, "tests/test_conv.py", "-k", f"({tests}) and {SHORT}", seed=seed)
+
+
+@pytest.mark.parametrize(("seed", "tile"), [(0, 0), (1, 16), (2, 128)])
+def test_winograd(emulated, seed, tile):
+    tests = "forward or grad_input or grad_weight or spreads or whole_numbers or epilogue"
+    run_tests(emulated, "tests/test_winograd.py", "-k", f"({tests}) and {SMALL}", seed=seed, tile=tile)
 
 
 def test_other_operations(emulated):
