@@ -1,7 +1,7 @@
 """The CUDA kernels on the host, thread by thread on NumPy arrays: for tests, which build the module that it needs.
 
-TAPWISE_CUDA_SEED orders threads and blocks: 0 as they are numbered, others at random. TAPWISE_CUDA_TILE is the rows of a
-block's tile: 16 of the small kernels that are for tests, up to 128; 0 lets the plan choose.
+TAPWISE_CUDA_SEED orders threads and blocks: 0 as they are numbered, others at random. TAPWISE_CUDA_TILE is the rows of
+a block's tile: 16 of the small kernels that are for tests, up to 128; 0 lets the plan choose.
 """
 
 import os
