@@ -16,7 +16,8 @@
 namespace tapwise::ISA {
 namespace {
 
-constexpr Index kLine = 16;  // floats of a cache line
+constexpr Index kLine = 16;          // floats of a cache line
+constexpr Index kNearFloats = 4096;  // 16 KiB: more weights leave an L1 before the next tile of pixels reads them
 // Pixels 4 KiB apart share one set of the L1, which may have 8 ways: 1x1 1024-256 @14 has 161 GFLOP/s in tiles of 14,
 // 227 in tiles of 7 (Zen 4).
 constexpr Index kAliasedFloats = 1024;
@@ -149,18 +150,15 @@ void gemm_tile(const Run& run, Index first, const float* panel, const Store& to)
 template <int M, int V, bool kContinues>
 void gemm_point_tile(const Points& points, const Run& run, const float* a, const float* panel, float* y) {
   const Index pixel = run.a_pixel;
-  for (Index point = points.count; point > 0; --point) {
+  for (Index point = points.count; point > 0; --point, a += points.a, panel += points.panel, y += points.y) {
     Vec sum[M][V] = {};
     if (kContinues)
       TAPWISE_UNROLL for (int i = 0; i < M; ++i) TAPWISE_UNROLL for (int v = 0; v < V; ++v) sum[i][v] =
           load(y + i * kPanel + v * kLanes);
-    const float* const next = a + points.a;
     for (const Segment* segment = run.segments; segment < run.segments + run.segment_count; ++segment)
-      add_rows<0, M>(sum, Rows<M>(a + segment->a, pixel), pixel, next + segment->a, panel + segment->b * kPanel,
-                     segment->k);
+      add_segment<0, M>(sum, a + segment->a, pixel, panel + segment->b * kPanel, segment->k);
     TAPWISE_UNROLL for (int i = 0; i < M; ++i) TAPWISE_UNROLL for (int v = 0; v < V; ++v)
         store(y + i * kPanel + v * kLanes, sum[i][v]);
-    a = next, panel += points.panel, y += points.y;
   }
 }
 
@@ -332,6 +330,12 @@ void gemm_run(const Run& run, const float* panel, const Store& to) {
 }
 
 void gemm_points(const Points& points, const Run& run, const float* panel, Index channels, bool continues, float* y) {
+  if (points.count > 1 && run.pixels > kTilePixels && points.count * points.panel > kNearFloats) {
+    Run one = run;
+    for (Index i = 0; i < points.count; ++i, one.a += points.a, panel += points.panel, y += points.y)
+      gemm_points({1, points.a, points.panel, points.y}, one, panel, channels, continues, y);
+    return;
+  }
   split_evenly(run.pixels, kTilePixels, [&](Index first, int pixels) {
     const float* const a = run.a + first * run.a_pixel;
     float* const to = y + first * kPanel;
