@@ -12,6 +12,7 @@
 
 #include "../nn.h"
 #include "../ops.h"
+#include "../portable.h"
 
 namespace {
 
