@@ -142,7 +142,7 @@ class Memory:
     """As cuda.CupyMemory, and remembers the streams asked for and the copies made."""
 
     def __init__(self):
-        self.streams = self.puts = self.gets = 0
+        self.streams = self.puts = self.gets = self.waits = 0
 
     def adopt(self, x, name):
         if isinstance(x, DeviceArray):
@@ -154,6 +154,9 @@ class Memory:
     def stream(self):
         self.streams += 1
         return STREAM
+
+    def wait(self):
+        self.waits += 1
 
     def put(self, x):
         self.puts += 1

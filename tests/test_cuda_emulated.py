@@ -72,7 +72,7 @@ def test_other_operations(emulated):
 
 
 def test_arrays_on_a_device(emulated):
-    run_tests(emulated, "tests/test_cuda_arrays.py", "tests/test_placement.py")
+    run_tests(emulated, "tests/test_cuda_arrays.py", "tests/test_device_plan.py", "tests/test_placement.py")
 
 
 def test_what_waits_for_a_device(emulated):

@@ -28,6 +28,9 @@ void depthwise_forward(const Conv&, const float* x, const float* w, const Epilog
 void depthwise_grad_input(const Conv&, const float* dy, const float* w, const Epilogue&, float* dx, Stream);
 void depthwise_grad_weight(const Conv&, const float* x, const float* dy, float* dw, Stream);
 
+// Whether sizes and layout let im2col copy four channels at once; addresses and views of weights are looked at later.
+bool takes_fours(const Conv&, Pass);
+
 // tile: rows and columns of a block's part of the product.
 void im2col_forward(const Conv&, int tile, const float* x, const float* w, const Epilogue&, float* y, Stream);
 void im2col_grad_input(const Conv&, int tile, const float* dy, const float* w, const Epilogue&, float* dx, Stream);
@@ -43,6 +46,18 @@ void tf32_grad_input(const Conv&, int tile, const float* dy, const float* w, con
 template <class E>
 void pad_channels(Layout, Index images, Index positions, Index channels, Index group, Index padded, const E* x, E* to,
                   Stream);
+
+// The outputs of a tile of Winograd's on each axis; 0 of other algorithms.
+constexpr int winograd_outputs(Algorithm a) {
+  return a == Algorithm::winograd_2x2 ? 2 : a == Algorithm::winograd_4x4 ? 4 : 0;
+}
+
+// How a pass is cut: `round` of its tiles at a time, whose transformed arrays have `from` and `to` channels; splits of
+// a weight gradient's sums.
+struct WinogradWork {
+  Index tiles, round, frequencies, from, to, splits;
+};
+WinogradWork winograd_work(const Conv&, Pass, int outputs, int tile);
 
 // outputs: 2 or 4, of a tile and axis; tile as im2col's, for outputs of 2 16 or 32.
 const char* winograd_refusal(const Conv&);

@@ -1,4 +1,7 @@
 // device.cu — what the driver says of its devices.
+#include <map>
+#include <mutex>
+
 #include "device.h"
 #include "launch.h"
 
@@ -10,6 +13,14 @@ int attribute(cudaDeviceAttr which, int number) {
   check(cudaDeviceGetAttribute(&value, which, number), "cudaDeviceGetAttribute");
   return value;
 }
+
+// NVIDIA's data sheets and white papers of A100 SXM 80 GB, H100 SXM and GeForce RTX 4090; clocks are boost's, the
+// memory's half of its transfers.
+const Device kDataSheets[] = {
+    {"A100", 8, 0, 108, 1410000, 164 << 10, 40 << 20, 1593000, 5120},
+    {"H100", 9, 0, 132, 1980000, 228 << 10, 50 << 20, 2619000, 5120},
+    {"RTX 4090", 8, 9, 128, 2520000, 100 << 10, 72 << 20, 10501000, 384},
+};
 
 }  // namespace
 
@@ -37,6 +48,24 @@ Device device(int number) {
           attribute(cudaDevAttrL2CacheSize, number),
           attribute(cudaDevAttrMemoryClockRate, number),
           attribute(cudaDevAttrGlobalMemoryBusWidth, number)};
+}
+
+const Device& known_device() {
+  static std::mutex guard;
+  static std::map<int, Device> known;
+  const int number = current_device();
+  const std::lock_guard<std::mutex> locked(guard);
+  const auto found = known.find(number);
+  return found != known.end() ? found->second : known.emplace(number, device(number)).first->second;
+}
+
+Device data_sheet(const std::string& name) {
+  std::string names;
+  for (const Device& d : kDataSheets) {
+    if (d.name == name) return d;
+    names += (names.empty() ? "" : ", ") + d.name;
+  }
+  throw std::invalid_argument("device must be one of " + names + ", got " + name);
 }
 
 }  // namespace tapwise::cuda

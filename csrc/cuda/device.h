@@ -22,4 +22,10 @@ int device_count();
 int current_device();
 Device device(int number);
 
+// The current device, which the driver is asked about once.
+const Device& known_device();
+
+// A device by its data sheet, to plan for without having it. Throws std::invalid_argument that lists those there are.
+Device data_sheet(const std::string& name);
+
 }  // namespace tapwise::cuda

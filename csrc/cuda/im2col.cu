@@ -99,6 +99,11 @@ Index im2col_packed_floats(const Conv& s) {
   return s.kd * s.kh * s.kw * (s.ci / s.groups) * s.co;
 }
 
+bool takes_fours(const Conv& s, Pass pass) {
+  return s.layout == Layout::channels_last && s.ci / s.groups % 4 == 0 && s.co / s.groups % 4 == 0 &&
+         pass != Pass::grad_weight;
+}
+
 void im2col_forward(const Conv& c, int tile, const float* x, const float* w, const Epilogue& e, float* y,
                     Stream stream) {
   const Walk s = forward_walk(c);

@@ -5,7 +5,7 @@
 // refused, and std::runtime_error with CUDA's reason.
 #pragma once
 
-#include "stream.h"
+#include "device.h"
 
 namespace tapwise::cuda {
 
@@ -25,13 +25,24 @@ struct Plan {
   Index blocks;       // of the largest launch
   Index workspace_bytes;
   const char* reason;
-  bool tf32 = false;  // im2col rounds factors to TF32, for tensor cores
+  bool tf32 = false;   // im2col rounds factors to TF32, for tensor cores
+  double seconds = 0;  // expected
 };
 
 enum class Accuracy { strict, standard, fast };
 
-// Throws std::invalid_argument if the algorithm is refused. accuracy: what automatic may take; fast: TF32 too.
+// Whether automatic may take it.
+bool admitted(const Conv&, Pass, Accuracy, Algorithm);
+
+// A pure function. Throws std::invalid_argument if the algorithm is refused. accuracy: what automatic may take; fast:
+// TF32 too.
+Plan plan(const Conv&, Pass, Algorithm, Accuracy, const Device&);
+
+// For the current device; remembered, since it takes longer than a launch.
 Plan plan(const Conv&, Pass, Algorithm, Accuracy);
+
+// Of the forward pass in bfloat16: direct or im2col.
+Plan plan_bf16(const Conv&, const Device& = known_device());
 
 // Tiles of im2col and Winograd for tests: 16, 32, 64 or 128 rows; 0 lets the plan choose.
 void set_tile(int rows);

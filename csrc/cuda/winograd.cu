@@ -173,6 +173,12 @@ const char* winograd_refusal(const Conv& s) {
   return s.kh == 3 && s.kw == 3 ? nullptr : "the kernel must be 3x3";
 }
 
+WinogradWork winograd_work(const Conv& c, Pass pass, int outputs, int tile) {
+  const Cut cut(walk_of(c, pass), outputs, tile);
+  const Index splits = pass == Pass::grad_weight ? split_of(cut, tile).count : 1;
+  return {cut.tiles, cut.round, cut.frequencies, cut.ci, cut.co, splits};
+}
+
 Index winograd_workspace_floats(const Conv& c, Pass pass, int outputs, int tile) {
   const Cut cut(walk_of(c, pass), outputs, tile);
   if (pass != Pass::grad_weight && outputs == 2) return cut.weights();

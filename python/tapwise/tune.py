@@ -68,7 +68,7 @@ def tune(
     candidates = plan(x_shape, w_shape, accuracy=accuracy, direction=direction, **options).candidates  # type: ignore[arg-type]
     able = sorted((c for c in candidates if not c.refused), key=lambda c: c.expected_seconds or 0.0)
     g = conv_geometry(x_shape, w_shape, strides, padding, dilation, groups, data_format)
-    calls = [_Call(g, direction, c.algorithm, options) for c in able[:MEASURED]]
+    calls = [_Call(g, direction, c.algorithm, {**options, "accuracy": accuracy}) for c in able[:MEASURED]]
     for _ in range(ROUNDS):  # in turn, so that other load hits all
         for call in calls:
             call.measure()
@@ -107,26 +107,36 @@ class _Call:
     def __init__(self, g: ConvGeometry, direction: str, algorithm: str, options: dict[str, Any]) -> None:
         self._run: Callable[..., Any]
         self._arguments: tuple[Any, ...]
-        x, w, y = (np.random.default_rng(0).random(shape, np.float32) for shape in (g.x_shape, g.w_shape, g.y_shape))
+        memory = current().memory
+        self._wait = memory.wait if memory else None
+        random = (np.random.default_rng(0).random(shape, np.float32) for shape in (g.x_shape, g.w_shape, g.y_shape))
+        x, w, y = map(memory.put, random) if memory else random
         self.algorithm, self.seconds = algorithm, float("inf")
         options = {**options, "algorithm": algorithm}
         if direction == "grad_weight":
             self._run, self._arguments, out = conv_grad_weight, (x, y, g.w_shape), np.empty_like(w)
         else:
-            packed = pack(w, x_shape=g.x_shape, direction=direction, **options)
+            packing = {name: value for name, value in options.items() if name != "accuracy"}
+            packed = pack(w, x_shape=g.x_shape, direction=direction, **packing)
             if direction == "forward":
                 self._run, self._arguments, out = conv, (x, packed), np.empty_like(y)
             else:
                 self._run, self._arguments, out = conv_grad_input, (y, packed, g.x_shape), np.empty_like(x)
         self._options = {**options, "out": out}
+        self._finish()
+
+    def _finish(self) -> None:
+        """Call, and wait for the device if there is one."""
         self._run(*self._arguments, **self._options)
+        if self._wait:
+            self._wait()
 
     def measure(self) -> None:
         """The least time of a call in a round."""
         end = perf_counter() + ROUND_SECONDS
         while True:
             start = perf_counter()
-            self._run(*self._arguments, **self._options)
+            self._finish()
             stop = perf_counter()
             self.seconds = min(self.seconds, stop - start)
             if stop > end:

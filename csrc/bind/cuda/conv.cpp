@@ -1,4 +1,5 @@
 // conv.cpp — convolutions on the device for Python: check, release the GIL, call.
+#include "../../cuda/cost.h"
 #include "arrays.h"
 
 namespace tapwise {
@@ -19,11 +20,12 @@ cuda::Pass pass_of(const std::string& name) {
   throw std::invalid_argument("direction must be forward, grad_input or grad_weight, got " + name);
 }
 
+cuda::Accuracy accuracy_of(const std::string& name) {
+  return name == "strict" ? cuda::Accuracy::strict : name == "fast" ? cuda::Accuracy::fast : cuda::Accuracy::standard;
+}
+
 cuda::Plan plan_of(const Conv& s, cuda::Pass pass, const std::string& algorithm, const std::string& accuracy) {
-  const cuda::Accuracy admitted = accuracy == "strict" ? cuda::Accuracy::strict
-                                  : accuracy == "fast" ? cuda::Accuracy::fast
-                                                       : cuda::Accuracy::standard;
-  return cuda::plan(s, pass, algorithm_of(algorithm), admitted);
+  return cuda::plan(s, pass, algorithm_of(algorithm), accuracy_of(accuracy));
 }
 
 Epilogue epilogue(const MaybeFloats& b, Index channels, const MaybeFloats& residual, const Sizes& shape,
@@ -94,7 +96,7 @@ void forward_bf16(const Geometry& g, const Halves& x, const W& w, const MaybeFlo
   need_shape(y, g.y_shape, "y");
   const Epilogue e = epilogue(b, g.s.co, std::nullopt, g.y_shape, activation, alpha);
   const Conv s = g.with_strides(w);
-  const cuda::Plan p = plan_of(s, cuda::Pass::forward, "auto", "strict");
+  const cuda::Plan p = cuda::plan_bf16(s);
   const cuda::Bf16Output to = bf16_output(y);
   const py::gil_scoped_release unlocked;
   cuda::conv_bf16(s, p, x.data(), bf16_weights(w), e, to, stream_at(stream));
@@ -107,20 +109,25 @@ void bind_bf16(py::module_& m) {
         "alpha"_a, "stream"_a);
 }
 
+// Candidates: name, expected seconds, why not, why automatic won't.
 py::dict plan(const Geometry& g, const std::string& direction, const std::string& algorithm,
-              const std::string& accuracy) {
+              const std::string& accuracy, const Name& device) {
   using namespace py::literals;
   const cuda::Pass pass = pass_of(direction);
-  Conv s = g.s;
-  const cuda::Plan p = plan_of(s, pass, algorithm, accuracy);
+  const cuda::Accuracy admits = accuracy_of(accuracy);
+  const cuda::Device d = device ? cuda::data_sheet(*device) : cuda::known_device();
+  const cuda::Plan p = cuda::plan(g.s, pass, algorithm_of(algorithm), admits, d);
   py::list candidates;
   for (const cuda::Algorithm a : cuda::kAlgorithms) {
-    const char* const refused = cuda::refusal(s, pass, a);
-    candidates.append(py::make_tuple(cuda::name_of(a), refused ? refused : ""));
+    const char* const refused = cuda::refusal(g.s, pass, a);
+    const double seconds = refused ? 0 : cuda::plan(g.s, pass, a, admits, d).seconds;
+    candidates.append(
+        py::make_tuple(cuda::name_of(a), seconds, refused ? refused : "", cuda::admitted(g.s, pass, admits, a)));
   }
   return py::dict("algorithm"_a = cuda::name_of(p.algorithm), "candidates"_a = candidates, "rows"_a = p.rows,
                   "columns"_a = p.columns, "blocks"_a = p.blocks, "workspace_bytes"_a = p.workspace_bytes,
-                  "reason"_a = p.reason, "tf32"_a = p.tf32);
+                  "reason"_a = p.reason, "tf32"_a = p.tf32, "seconds"_a = p.seconds,
+                  "operations"_a = cuda::operations(g.s));
 }
 
 }  // namespace
@@ -139,7 +146,9 @@ void bind_device_conv(py::module_& m) {
   bind_bf16<StridedHalves, Floats>(m);
   bind_bf16<StridedFloats, Halves>(m);
   bind_bf16<StridedFloats, Floats>(m);
-  m.def("plan_conv", &plan, "geometry"_a, "direction"_a, "algorithm"_a, "accuracy"_a);
+  m.def("plan_conv", &plan, "geometry"_a, "direction"_a, "algorithm"_a, "accuracy"_a, "device"_a = py::none());
+  m.def(
+      "bf16_algorithm", [](const Geometry& g) { return cuda::name_of(cuda::plan_bf16(g.s).algorithm); }, "geometry"_a);
   m.def("set_tile", &cuda::set_tile, "rows"_a);
 }
 

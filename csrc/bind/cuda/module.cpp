@@ -27,6 +27,7 @@ PYBIND11_MODULE(TAPWISE_MODULE, m) {
   bind_device_conv(m);
   bind_device_nn(m);
   m.def("device_count", &cuda::device_count);
+  m.def("device_name", [] { return cuda::known_device().name; });
   m.def(
       "device",
       [](std::optional<int> number) { return described(cuda::device(number ? *number : cuda::current_device())); },

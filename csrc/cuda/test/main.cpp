@@ -155,8 +155,7 @@ void test_bf16(const Shape& a, const std::string& label) {
   const std::unique_ptr<std::uint16_t[]> half(new std::uint16_t[static_cast<std::size_t>(inputs)]);
   for (Index i = 0; i < inputs; ++i) half[static_cast<std::size_t>(i)] = __float2bfloat16(x[i]).bits;
   const Epilogue plain{nullptr, nullptr, Activation::none, 0};
-  cuda::conv_bf16(s, cuda::plan(s, cuda::Pass::forward, cuda::Algorithm::automatic, cuda::Accuracy::standard),
-                  half.get(), {nullptr, w.get()}, plain, {nullptr, y.get()}, {});
+  cuda::conv_bf16(s, cuda::plan_bf16(s), half.get(), {nullptr, w.get()}, plain, {nullptr, y.get()}, {});
   expect(y, want, label + ", bfloat16");
 }
 

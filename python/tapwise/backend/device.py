@@ -9,11 +9,12 @@ and lets the GIL go.
 from __future__ import annotations
 
 import math
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import TYPE_CHECKING, Any, NoReturn
 
 import numpy as np
 
+from .device_plan import conv_sizes, plan_fields
 from .groups import by_batch_norm
 from .interface import Array, Memory, PlanFields, Update, Weights
 from .separable import in_two_passes, plan_separable
@@ -40,7 +41,10 @@ class Device:
 
     def __init__(self, name: str, extension: Any, memory: Memory | None) -> None:
         self.name, self.extension, self.memory = name, extension, memory
-        self._conv, self._pooling = lru_cache(GEOMETRIES)(self._conv_sizes), lru_cache(GEOMETRIES)(self._pool_sizes)
+        self._conv, self._pooling = (
+            lru_cache(GEOMETRIES)(partial(conv_sizes, extension)),
+            lru_cache(GEOMETRIES)(self._pool_sizes),
+        )
         self.separable_conv = in_two_passes(self.conv)
         norm = self.batch_norm_statistics, self.batch_norm, self.batch_norm_grad
         self.group_norm, self.group_norm_grad = by_batch_norm(*norm)
@@ -49,11 +53,6 @@ class Device:
     def stream(self) -> int:
         """The address of the caller's."""
         return 0 if self.memory is None else self.memory.stream()
-
-    def _conv_sizes(self, g: ConvGeometry) -> Any:
-        before = [pair[0] for pair in g.padding]
-        shapes = g.x_shape, g.w_shape, g.y_shape
-        return self.extension.Geometry(*shapes, g.strides, before, g.dilation, g.groups, g.channels_last)
 
     def conv(
         self, x: Array, w: Weights, b: Array | None, y: Array, g: ConvGeometry,
@@ -87,7 +86,7 @@ class Device:
 
     def bf16_algorithm(self, w: Weights, g: ConvGeometry) -> str:
         """im2col on tensor cores, or a thread an output."""
-        name: str = self.extension.plan_conv(self._conv(g), "forward", "auto", "strict")["algorithm"]
+        name: str = self.extension.bf16_algorithm(self._conv(g))
         return name
 
     def pack_words(self, w: Array, g: ConvGeometry) -> Weights:
@@ -216,39 +215,22 @@ class Device:
         self.extension.moving_average(average, value, momentum, self.stream())
 
     def plan(self, g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> PlanFields:
-        """As interface.Backend.plan."""
-        p = self.extension.plan_conv(self._conv(g), direction, algorithm, accuracy)
-        tiles = f"{p['rows']} x {p['columns']} tiles, {p['blocks']} blocks" if p["rows"] else "a thread an output"
-        if p["tf32"]:
-            tiles = f"TF32 on tensor cores, {tiles}"
-        strict = accuracy == "strict"
-        return {
-            "algorithm": p["algorithm"],
-            "packed_algorithm": p["algorithm"],
-            "possible": tuple(name for name, refused in p["candidates"] if not refused),
-            "candidates": tuple(
-                (name, None, refused or ("not with accuracy strict" if strict and name.startswith("winograd") else ""))
-                for name, refused in p["candidates"]
-            ),
-            "tile": tiles,
-            "workspace_bytes": p["workspace_bytes"],
-            "packed_bytes": 0,
-            "expected_gflops": None,
-            "reason": p["reason"],
-        }
+        """As interface.Backend.plan, for the current device."""
+        return plan_fields(self.extension, self._conv(g), direction, algorithm, accuracy)
 
     def isa_available(self) -> list[str]:
-        """The one that the extension is built for."""
-        return [self.name]
+        """The current device's name."""
+        return [self.isa_name()]
 
     def isa_name(self) -> str:
-        """The only one."""
-        return self.name
+        """The current device's: what tune measured holds for devices of that name."""
+        name: str = self.extension.device_name()
+        return name
 
     def isa_use(self, name: str) -> None:
-        """Raises ValueError on another than the only one."""
-        if name != self.name:
-            raise ValueError(f"isa must be {self.name} on the {self.name} backend, got {name!r}")
+        """Raises ValueError on another than the current device's."""
+        if name != self.isa_name():
+            raise ValueError(f"isa must be {self.isa_name()} on the {self.name} backend, got {name!r}")
 
     def isa_kernels(self) -> list[str]:
         """None: levels of a CPU have kernels of their own, devices don't."""

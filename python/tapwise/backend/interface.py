@@ -69,6 +69,9 @@ class Memory(Protocol):
     def stream(self) -> int:
         """The address of the stream to work on."""
 
+    def wait(self) -> None:
+        """Until all on that stream is done."""
+
     def put(self, x: npt.NDArray[Any]) -> Array:
         """A copy of NumPy's x on the device."""
 
