@@ -140,7 +140,7 @@ def test_inner_loops_do_not_spill(build, isa, source, product, tile):
 @PLAIN
 @pytest.mark.parametrize("source", ["winograd", "winograd_grad_weight"])
 def test_transforms_do_not_spill(build, source):
-    """Vectors stay in registers in the loops over channels: up to 4x4 tiles all but one of them, of 6x6's 64 products
+    """Vectors stay in registers in the loops over channels: up to 4x4 tiles all but two of them, of 6x6's 64 products
     some. The register file is AVX-512's."""
     need("objdump", "binutils")
     path = build() / f"CMakeFiles/cpu_avx512.dir/csrc/cpu/{source}.cpp.o"
@@ -153,5 +153,5 @@ def test_transforms_do_not_spill(build, source):
             if products > 20:
                 seen += 1
                 spills = [instruction for instruction in loop if re.search(r"%zmm\d+,.*\(%r[sb]p", instruction)]
-                assert len(spills) <= (1 if products <= 144 else 14), spills
+                assert len(spills) <= (2 if products <= 144 else 14), spills
     assert seen >= 10

@@ -118,6 +118,11 @@ constexpr Index kFetchedInputs = 128, kMostFetchedInputs = 1024;
 template <int M>
 constexpr int kWeightLines = M > 8 ? 1 : 4;
 
+TAPWISE_INLINE bool fetches_panels(const Run& run) {
+  const Index k = run.segments[0].k;
+  return kFetchesPanels && run.segment_count == 1 && k >= kFetchedInputs && k <= kMostFetchedInputs;
+}
+
 // Where the tile at pixel `first` begins to fetch the next panel; where that is done, in its own.
 template <int M>
 TAPWISE_INLINE const float* next_panel(const float* b, Index k, Index first) {
@@ -131,17 +136,14 @@ void gemm_tile(const Run& run, Index first, const float* panel, const Store& to)
   TAPWISE_UNROLL for (int i = 0; i < M; ++i) TAPWISE_UNROLL for (int v = 0; v < V; ++v)
       __builtin_prefetch(to.y + (first + i) * to.y_pixel + v * kLanes, 0, 2);
   Vec sum[M][V] = {};
-  if (kFetchesPanels && run.segment_count == 1 && run.segments[0].k >= kFetchedInputs &&
-      run.segments[0].k <= kMostFetchedInputs) {
-    const Segment& segment = run.segments[0];
-    const float *a = run.a + first * run.a_pixel + segment.a, *b = panel + segment.b * kPanel;
-    add_rows<0, M, kWeightLines<M>>(sum, Rows<M>(a, run.a_pixel), run.a_pixel, a + M * run.a_pixel, b, segment.k,
-                                    next_panel<M>(b, segment.k, first));
-    return store_tile(sum, to, first);
-  }
   for (Index s = 0; s < run.segment_count; ++s) {
     const Segment& segment = run.segments[s];
-    add_segment<0, M>(sum, run.a + first * run.a_pixel + segment.a, run.a_pixel, panel + segment.b * kPanel, segment.k);
+    const float *const a = run.a + first * run.a_pixel + segment.a, *const b = panel + segment.b * kPanel;
+    if (fetches_panels(run))
+      add_rows<0, M, kWeightLines<M>>(sum, Rows<M>(a, run.a_pixel), run.a_pixel, a + M * run.a_pixel, b, segment.k,
+                                      next_panel<M>(b, segment.k, first));
+    else
+      add_segment<0, M>(sum, a, run.a_pixel, b, segment.k);
   }
   store_tile(sum, to, first);
 }
