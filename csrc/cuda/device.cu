@@ -1,6 +1,7 @@
 // device.cu — what the driver says of its devices.
-#include <map>
+#include <memory>
 #include <mutex>
+#include <vector>
 
 #include "device.h"
 #include "launch.h"
@@ -52,11 +53,12 @@ Device device(int number) {
 
 const Device& known_device() {
   static std::mutex guard;
-  static std::map<int, Device> known;
-  const int number = current_device();
+  static std::vector<std::unique_ptr<const Device>> known;  // by number
+  const auto number = static_cast<std::size_t>(current_device());
   const std::lock_guard<std::mutex> locked(guard);
-  const auto found = known.find(number);
-  return found != known.end() ? found->second : known.emplace(number, device(number)).first->second;
+  if (known.size() <= number) known.resize(number + 1);
+  if (!known[number]) known[number] = std::make_unique<const Device>(device(static_cast<int>(number)));
+  return *known[number];
 }
 
 Device data_sheet(const std::string& name) {
