@@ -7,11 +7,12 @@ launched with, nvdisasm what its machine code is.
 import re
 import resource
 import shutil
-import subprocess
 import sysconfig
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+
+from tools import output
 
 CUDA = Path(__file__).parents[1] / "csrc/cuda"
 ARCHITECTURES = (75, 80, 90, 120)
@@ -118,12 +119,6 @@ def compiled(source, folder, architectures=ARCHITECTURES):
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     seconds = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
     return Compiled(source.name, folder, seconds, log, tuple(architectures))
-
-
-def output(*command, errors_too=False):
-    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False)
-    assert result.returncode == 0, f"{command} gave {result.returncode}\n{result.stdout[-4000:]}{result.stderr[-4000:]}"
-    return result.stderr + result.stdout if errors_too else result.stdout
 
 
 def demangled(symbols):

@@ -4,12 +4,12 @@ Budget, on two cores: 4 minutes, of which the build takes one.
 """
 
 import os
-import shutil
-import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+
+from tools import need, output
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [
@@ -24,18 +24,11 @@ SMALL = "not rms and not taps and not rounds and not once"
 SHORT = "not images and not larger_than_the_caches"
 
 
-def output(*command, **options):
-    result = subprocess.run([str(word) for word in command], capture_output=True, text=True, check=False, **options)
-    assert result.returncode == 0, f"{command} gave {result.returncode}\n{result.stdout[-4000:]}{result.stderr[-4000:]}"
-    return result.stdout
-
-
 @pytest.fixture(scope="module")
 def emulated(tmp_path_factory):
     """The folder of the module with the kernels, built once."""
-    for tool, package in (("cmake", "cmake"), ("c++", "g++")):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is missing: apt-get install {package}")
+    need("cmake", "cmake")
+    need("c++", "g++")
     folder = tmp_path_factory.mktemp("emulated")
     options = [f"-DTAPWISE_{name}=ON" for name in ("CUDA_EMULATED", "WERROR")]
     where = output(sys.executable, "-m", "pybind11", "--cmakedir").strip()

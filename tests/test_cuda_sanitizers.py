@@ -13,6 +13,8 @@ from pathlib import Path
 
 import pytest
 
+from tools import need
+
 ROOT = Path(__file__).parents[1]
 pytestmark = [
     pytest.mark.slow,
@@ -26,15 +28,14 @@ CHECKERS = {
     "thread": ["-fsanitize=thread"],
     "memory": ["-fsanitize=memory", "-fno-sanitize-recover=all", "-Wno-unused-function", "-Wno-pass-failed"],
 }
-# One order of threads is enough where the checker sees none but what barriers make, and where orders change no address.
-SEEDS = {"fibers": "012", "address": "1", "thread": "0", "memory": "2"}
+# Orders of threads and blocks. One is enough where the checker sees none but what barriers make.
+SEEDS = {"fibers": "012", "address": "012", "thread": "0", "memory": "2"}
 FLAGS = ["-std=c++20", "-O1", "-g1", "-Wall", "-Wextra", "-Wshadow", "-Wno-unknown-pragmas", "-x", "c++", "-c"]
 
 
 def compiler(checker):
     name, package = ("clang++-16", "clang-16 libclang-rt-16-dev") if checker == "memory" else ("c++", "g++")
-    if shutil.which(name) is None:
-        pytest.skip(f"{name} is missing: apt-get install {package}")
+    need(name, package)
     return name
 
 

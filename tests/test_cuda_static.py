@@ -5,13 +5,13 @@ Budget, on two cores: 3 minutes, in which each source is compiled once.
 """
 
 import re
-import shutil
 from pathlib import Path
 
 import pytest
 
 from cuda_occupancy import MOST_REGISTERS_A_THREAD, REGISTERS, STATIC_SHARED_BYTES, WORK, blocks_resident
 from cuda_static import ARCHITECTURES, CUDA, compiled, main_loop, nvdisasm, sources, stack_accesses
+from tools import need
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(2700), pytest.mark.xdist_group("cuda static")]
@@ -27,9 +27,8 @@ FLOORS = {
 @pytest.fixture(scope="module")
 def results(tmp_path_factory):
     """What each source compiles to."""
-    for tool, package in (("nvcc", "nvidia-cuda-toolkit, or NVIDIA's own"), ("c++filt", "binutils")):
-        if shutil.which(tool) is None:
-            pytest.skip(f"{tool} is missing: apt-get install {package}")
+    need("nvcc", "nvidia-cuda-toolkit, or NVIDIA's own")
+    need("c++filt", "binutils")
     folder = tmp_path_factory.mktemp("static")
     return [compiled(source, folder) for source in sources()]
 

@@ -1,7 +1,6 @@
 """What the tables of docs/cuda.md are computed from: occupancy as the toolkit has it, main loops, roofs."""
 
 import itertools
-import shutil
 import subprocess
 
 import pytest
@@ -9,6 +8,7 @@ import pytest
 from cuda_occupancy import DEVICES, LIMITS, Work, blocks_resident
 from cuda_static import Loop, main_loop, short, stack_accesses
 from cuda_table import put_into
+from tools import need
 
 # What cuda_occupancy.h says, for lines of: major, minor, threads, shared bytes, reserved; threads, registers, bytes.
 TOOLKIT = r"""
@@ -48,8 +48,7 @@ SIZES = [(16, 32, 96, 256, 512), (16, 32, 41, 64, 94, 128, 255), (0, 128, 1000, 
 
 @pytest.mark.slow
 def test_occupancy_is_what_the_toolkit_says(tmp_path):
-    if shutil.which("nvcc") is None:
-        pytest.skip("nvcc is missing: apt-get install nvidia-cuda-toolkit, or NVIDIA's own")
+    need("nvcc", "nvidia-cuda-toolkit, or NVIDIA's own")
     source, program = tmp_path / "occupancy.cpp", tmp_path / "occupancy"
     source.write_text(TOOLKIT, encoding="utf-8")
     subprocess.run(["nvcc", "-w", "-cudart", "none", source, "-o", program], check=True)

@@ -32,9 +32,10 @@ TAPWISE_INLINE Taps gathered_taps(const Tiling& g, const float* w) {
 }
 
 // The two rows kInputRows<H, kTwo> of u, for outputs that lie side by side; their frequencies are u_frequency apart.
+// Not inlined: what the caller keeps in registers would push vectors of 5x5's 25 taps out of them.
 template <class H, class W, int kTwo>
-TAPWISE_INLINE void transform_weights(const Taps& taps, Index channels, Index outputs, float* first, float* second,
-                                      Index u_frequency) {
+[[gnu::noinline]] void transform_weights(const Taps& taps, Index channels, Index outputs, float* first, float* second,
+                                         Index u_frequency) {
   const auto transform = [&](const float* w, Index count, Index at) {
     Vec half[2][W::kFilter], row[W::kSize];
     TAPWISE_UNROLL for (int j = 0; j < W::kFilter; ++j) {
