@@ -7,7 +7,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from .cuda_extension import BUILD, load_extension
-from .interface import PlanFields
+from .interface import PlanFields, listed
 
 if TYPE_CHECKING:
     from ..ops.geometry import ConvGeometry
@@ -27,15 +27,13 @@ def plan_fields(
 ) -> PlanFields:
     """As interface.Backend.plan; device: a name of the extension's data sheets, or None, the current one."""
     p = extension.plan_conv(sizes, direction, algorithm, accuracy, device)
+    possible, candidates = listed(p["candidates"], accuracy)
     tiles = f"{p['rows']} x {p['columns']} tiles, {p['blocks']} blocks" if p["rows"] else "a thread an output"
     return {
         "algorithm": p["algorithm"],
         "packed_algorithm": p["algorithm"],
-        "possible": tuple(name for name, _, refused, _ in p["candidates"] if not refused),
-        "candidates": tuple(
-            (name, None if refused else seconds, refused or ("" if admitted else f"not with accuracy {accuracy}"))
-            for name, seconds, refused, admitted in p["candidates"]
-        ),
+        "possible": possible,
+        "candidates": candidates,
         "tile": f"TF32 on tensor cores, {tiles}" if p["tf32"] else tiles,
         "workspace_bytes": p["workspace_bytes"],
         "packed_bytes": 0,

@@ -38,6 +38,18 @@ class PlanFields(TypedDict):
     reason: str
 
 
+def listed(
+    found: list[tuple[str, float, str | None, bool]], accuracy: str
+) -> tuple[tuple[str, ...], tuple[tuple[str, float | None, str], ...]]:
+    """possible and candidates of PlanFields, from (name, seconds, why it can't or nothing, if accuracy admits it)."""
+    possible = tuple(name for name, _, refused, _ in found if not refused)
+    candidates = tuple(
+        (name, None if refused else seconds, refused or ("" if admitted else f"not with accuracy {accuracy}"))
+        for name, seconds, refused, admitted in found
+    )
+    return possible, candidates
+
+
 class Update(NamedTuple):
     """One step of an optimizer. g = clamp(dw * scale, -clip, clip); w *= keep; then
 

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from . import _core
-from .interface import Array, PlanFields, Update, Weights
+from .interface import Array, PlanFields, Update, Weights, listed
 from .separable import in_two_passes
 
 if TYPE_CHECKING:
@@ -209,17 +209,15 @@ def optimizer_update(
 
 def plan(g: ConvGeometry, direction: str, algorithm: str, accuracy: str) -> PlanFields:
     p = _core.plan_conv(_conv(g), direction, algorithm, accuracy)
+    possible, candidates = listed(p["candidates"], accuracy)
     pixels, channels = p["tile"]
     rows, columns, panels = p["block"]
     kernel = "depthwise" if p["depthwise"] else "dot" if p["dot"] else p["algorithm"]
     return {
         "algorithm": p["algorithm"],
         "packed_algorithm": p["packed_algorithm"],
-        "possible": tuple(name for name, _, refused, _ in p["candidates"] if not refused),
-        "candidates": tuple(
-            (name, None if refused else seconds, refused or ("" if admitted else f"not with accuracy {accuracy}"))
-            for name, seconds, refused, admitted in p["candidates"]
-        ),
+        "possible": possible,
+        "candidates": candidates,
         "tile": f"{kernel}: {pixels} pixels x {channels} channels in registers, "
         f"{p['tasks']} tasks of {rows} x {columns} pixels x {panels} panels",
         "workspace_bytes": p["workspace_bytes"],
