@@ -88,7 +88,7 @@ double winograd_seconds(const Conv& s, const Plan& p, const Table& t, int cores)
   const Tiling& g = p.tiling;
   const double elements = real(g.frequencies * g.tiles), part = share(p.split.tasks, cores);
   const double part_in = g.fused ? part : 1;
-  const double ci = real(s.ci), channels = real(g.channels), phases = real(s.sh * s.sw),
+  const double ci = real(s.ci), channels = real(g.channels), phases = real(g.phases_h * g.phases_w),
                co = real(ceil_divide(s.co, t.lanes) * t.lanes);
   const double axes = s.kh == 1 || s.kw == 1 ? 1 : 2;
   const double products =
@@ -108,12 +108,12 @@ double winograd_gradient_seconds(const Conv& s, const Plan& p, const Table& t, i
   const Costs c = costs_of(t.isa);
   const GradTiling& g = p.gradient;
   const double elements = real(g.x.frequencies * g.x.tiles), part = share(p.split.tasks, cores);
-  const double co = real(ceil_divide(s.co, t.lanes) * t.lanes), axes = s.kh == 1 || s.kw == 1 ? 1 : 2;
-  const double starts = kGradientStart * real(g.x.frequencies * g.x.rounds);
-  const double products = (elements + starts) * real(s.ci) * co * (s.co <= t.lanes ? c.narrow : 1);
+  const double ci = real(g.x.channels), co = real(ceil_divide(s.co, t.lanes) * t.lanes);
+  const double axes = s.kh == 1 || s.kw == 1 ? 1 : 2, starts = kGradientStart * real(g.x.frequencies * g.x.rounds);
+  const double products = (elements + starts) * ci * co * (s.co <= t.lanes ? c.narrow : 1);
   const double v = real(g.x.v_tile) * (g.fused ? part : real(g.groups)), dy = co * part * real(g.splits);
   const double transforms = kGradientTransform[std::max(g.x.tile_h, g.x.tile_w) / 2 - 1] * axes * elements * (v + dy) +
-                            axes * part * real(g.x.frequencies) * real(s.ci) * co;
+                            axes * part * real(g.x.frequencies) * ci * co;
   return 2 * (part * products + transforms) / c.flops + kShared * real(g.groups * (g.fused ? 1 : g.x.rounds)) +
          (g.at_once ? 0 : 8 * real(g.x.rounds) * real(g.sums_floats * g.groups) / kSums);
 }

@@ -81,14 +81,15 @@ using SeparableForward = void(const Conv& s, const Split&, const Separable&, con
 // Rounds and blocks are near-equal shares, of all tiles and of a round's. Made by winograd_plan.cpp.
 struct Tiling {
   Index tile_h, tile_w, frequencies;
-  Index channels;                      // of v: those of x in each phase of the strides, row by row of phases
-  Index taps_h, taps_w;                // of a phase
-  bool short_h, short_w;               // phases after the first have a tap less, and nothing at infinity
-  Index rows, cols, tiles;             // tiles down an image, across it, in all images
-  Index last_h, last_w;                // outputs of the last tile of a column, and of a row
-  Index points_w;                      // of a row; frequencies are numbered row by row
-  Index last_points_h, last_points_w;  // which of its points the last tile has, one bit each
-  Index products;                      // of all tiles, frequencies and phases
+  Index phases_h, phases_w, phase_step;  // convolutions whose sum y is, and pixels from one to the next: winograd.h
+  Index channels;                        // of v: those of x in each phase, row by row of phases
+  Index taps_h, taps_w;                  // of a phase
+  bool short_h, short_w;                 // phases after the first have a tap less, and nothing at infinity
+  Index rows, cols, tiles;               // tiles down an image, across it, in all images
+  Index last_h, last_w;                  // outputs of the last tile of a column, and of a row
+  Index points_w;                        // of a row; frequencies are numbered row by row
+  Index last_points_h, last_points_w;    // which of its points the last tile has, one bit each
+  Index products;                        // of all tiles, frequencies and phases
   bool fused;  // a task takes its tiles from x to y, in one round; else each thread transforms all of a round's first
   Index rounds, blocks, task_blocks;
   Index panels, task_panels;

@@ -29,17 +29,17 @@ Index padded(Index channels) {
 }  // namespace
 
 bool winograd_gradient_fits(const Conv& s, Index tile) {
-  const Index frequencies = (s.kh == 1 ? 1 : tile + s.kh - 1) * (s.kw == 1 ? 1 : tile + s.kw - 1);
-  return frequencies * s.ci * kWidestPanel <= std::min(kSumFloats, workspace_floats());
+  const Tiling g = phases_of(s, tile);
+  return g.frequencies * g.channels * kWidestPanel <= std::min(kSumFloats, workspace_floats());
 }
 
 bool winograd_gradient_is_accurate(const Conv& s, Index tile) {
   // The transforms' error stays as it is while that of a left-to-right sum grows with the pixels. Measured on two axes,
   // times that sum's: 4x4 6.7 with 16 pixels, 3.1 with 64; 6x6 5.4 with 3,136, 1.1 with 50,176; 5x5 5.7 with 64, 3.8
-  // with 196, 1.3 with 3,136. On one axis: 6x6 3.9 with 16, the others less.
+  // with 196, 1.3 with 3,136. On one axis: 6x6 3.9 with 16, 9 taps 4.9 with 64, the others less.
   const Index pixels = s.n * s.oh * s.ow;
   if (s.kh * s.kw == 7) return pixels >= 256;
-  if (s.kh == 1 || s.kw == 1) return tile < 6 || pixels >= 64;
+  if (s.kh == 1 || s.kw == 1) return tile < 6 || pixels >= (s.kh * s.kw > 5 ? 256 : 64);
   if (s.kh == 5) return pixels >= 256;
   return pixels >= (tile == 2 ? 0 : tile == 4 ? 64 : 8192);
 }
@@ -49,12 +49,12 @@ GradTiling tile_winograd_gradient(const Conv& s, Index tile, const Table& t) {
   g.x = tile_winograd(s, tile, true, t);
   g.x.fused = g.x.taps = false;
   g.x.last_h = g.x.tile_h, g.x.last_w = g.x.tile_w;  // all tiles alike
-  g.x.task_channels = ceil_divide(s.ci, t.lanes) * t.lanes;
+  g.x.task_channels = ceil_divide(g.x.channels, t.lanes) * t.lanes;
   g.x.v_tile = padded(g.x.task_channels);
   g.x.rounds = g.groups = g.chunks = g.splits = 1;
   g.g_tile = s.co <= t.lanes ? t.lanes : t.panel;
-  g.blocks = ceil_divide(s.ci, 2 * t.tile_pixels);
-  g.sums_block = g.x.frequencies * ceil_divide(s.ci, g.blocks) * t.panel;
+  g.blocks = ceil_divide(g.x.channels, 2 * t.tile_pixels);
+  g.sums_block = g.x.frequencies * ceil_divide(g.x.channels, g.blocks) * t.panel;
   const Index sums = g.x.panels * g.blocks * g.sums_block, tile_floats = g.x.frequencies * (g.x.v_tile + g.g_tile);
 
   const Index room = workspace_floats(), sums_room = std::min(kSumFloats, room);
@@ -80,7 +80,8 @@ GradTiling tile_winograd_gradient(const Conv& s, Index tile, const Table& t) {
   g.x.v_part = g.x.v_floats = g.x.frequencies * g.x.v_frequency;
   g.g_frequency = tiles * g.g_tile + kPad;
   g.g_floats = g.x.frequencies * g.g_frequency;
-  const Index run = std::min(tiles, g.x.cols), h = g.x.tile_h + s.kh - 1, w = run * g.x.tile_w + s.kw - 1;
+  const Index h = g.x.tile_h + g.x.phases_h * g.x.taps_h - 1;
+  const Index w = std::min(tiles, g.x.cols) * g.x.tile_w + g.x.phases_w * g.x.taps_w - 1;
   g.strip_floats = ceil_divide(std::max(h * w * t.lanes + s.ci, g.at_once ? g.sums_block : 0), kPad) * kPad;
   g.scratch_floats = g.strip_floats + g.g_floats;
   return g;

@@ -19,8 +19,9 @@ constexpr Index kInPlaceTiles = 128;         // transforming weights twice costs
 constexpr Index kRoundTasks = 4, kFewTiles = 4;  // fewer tasks are cut further, unless their tiles are few too
 constexpr Index kManyBlocks = 64;  // from here on a task takes kTaskBlocks and prefetches the next one's x
 constexpr Index kTaskBlocks = 4;
-constexpr Index kPhaseChannels = 16;      // of which there are whole vectors
-constexpr Index kAlias = 512, kPad = 16;  // floats: steps of multiples of 2 KiB would share few cache sets
+constexpr Index kPhaseChannels = 16;             // of which there are whole vectors
+constexpr Index kPhaseTaps = 3, kMostTaps = 31;  // of a long kernel: those of a phase, and all
+constexpr Index kAlias = 512, kPad = 16;         // floats: steps of multiples of 2 KiB would share few cache sets
 
 constexpr Index kCacheBytes = 20 << 20;  // 2/3 of an L3: u that is larger is kept as taps
 
@@ -35,6 +36,19 @@ Index even(Index total, Index largest) {
 
 bool on_one_axis(const Conv& s) {
   return s.kh == 1 || s.kw == 1;
+}
+
+// Whether so many taps are phases of kPhaseTaps: no line has 7 points, or more than 8.
+bool is_long(Index taps) {
+  return taps == 6 || taps > 7;
+}
+
+Index count_phases(Index taps, Index stride) {
+  return is_long(taps) ? ceil_divide(taps, kPhaseTaps) : stride;
+}
+
+Index taps_of_phase(Index taps, Index stride) {
+  return is_long(taps) ? kPhaseTaps : ceil_divide(taps, stride);
 }
 
 // v of a round in each thread, its output channels shared out.
@@ -83,24 +97,18 @@ void cut_last(Tiling& g, const Conv& s, Index points_h, Index points_w) {
   g.points_w = points_w;
   g.last_points_h = last_points(g.last_h, g.tile_h, points_h);
   g.last_points_w = last_points(g.last_w, g.tile_w, points_w);
-  const auto products = [](Index tiles, Index points, Index last, Index stride, bool is_short) {
+  const auto products = [](Index tiles, Index points, Index last, Index phases, bool is_short) {
     const Index infinity = 1 << (points - 1), odd = is_short ? tiles - 1 + (last & infinity ? 1 : 0) : 0;
-    return stride * ((tiles - 1) * points + count(last)) - odd;
+    return phases * ((tiles - 1) * points + count(last)) - odd;
   };
-  g.products = s.n * products(g.rows, points_h, g.last_points_h, s.sh, g.short_h) *
-               products(g.cols, points_w, g.last_points_w, s.sw, g.short_w);
+  g.products = s.n * products(g.rows, points_h, g.last_points_h, g.phases_h, g.short_h) *
+               products(g.cols, points_w, g.last_points_w, g.phases_w, g.short_w);
 }
 
 // In `rounds` at least, each thread transforms all tiles of one; in 1 they may be fused.
 Tiling cut_tiles(const Conv& s, Index tile, bool packed, Index rounds, const Table& t) {
-  Tiling g{};
-  g.tile_h = s.kh == 1 ? 1 : tile + s.sh - 1;  // F(3, 2) of a phase has as many points as F(2, 3)
-  g.tile_w = s.kw == 1 ? 1 : tile + s.sw - 1;
-  g.channels = s.ci * s.sh * s.sw;
-  g.taps_h = ceil_divide(s.kh, s.sh), g.taps_w = ceil_divide(s.kw, s.sw);
-  g.short_h = s.kh % s.sh != 0, g.short_w = s.kw % s.sw != 0;
+  Tiling g = phases_of(s, tile);
   const Index size_h = g.tile_h + g.taps_h - 1, size_w = g.tile_w + g.taps_w - 1;
-  g.frequencies = size_h * size_w;
   g.rows = ceil_divide(s.oh, g.tile_h);
   g.cols = ceil_divide(s.ow, g.tile_w);
   g.tiles = s.n * g.rows * g.cols;
@@ -124,7 +132,9 @@ Tiling cut_tiles(const Conv& s, Index tile, bool packed, Index rounds, const Tab
   g.v_part = g.frequencies * g.v_frequency;
   g.v_floats = parts * g.v_part;
   const Index run_w = std::min(g.fused ? block_tiles : round_tiles, g.cols) * g.tile_w;
-  const Index strip_in = size_h * s.sh * (run_w + g.taps_w - 1) * s.sw * t.lanes + s.ci;  // s.ci: zeros outside x
+  const Index rows_in = size_h * s.sh + (g.phases_h - 1) * g.phase_step;
+  const Index cols_in = (run_w + g.taps_w - 1) * s.sw + (g.phases_w - 1) * g.phase_step;
+  const Index strip_in = rows_in * cols_in * t.lanes + s.ci;  // s.ci: zeros outside x
   const Index strip_out = 2 * g.tile_h * run_w * t.lanes;
   const Index weights = 2 * size_w * g.u_frequency + g.task_channels * g.taps_h * g.taps_w * t.panel;  // u, taps
   g.scratch_floats = (g.fused ? g.v_floats : 0) + g.frequencies * g.m_frequency +
@@ -141,6 +151,19 @@ const char* strided_refusal(const Conv& s, Index tile) {
 
 }  // namespace
 
+Tiling phases_of(const Conv& s, Index tile) {
+  Tiling g{};
+  g.tile_h = s.kh == 1 ? 1 : tile + s.sh - 1;  // F(3, 2) of a phase has as many points as F(2, 3)
+  g.tile_w = s.kw == 1 ? 1 : tile + s.sw - 1;
+  g.phases_h = count_phases(s.kh, s.sh), g.phases_w = count_phases(s.kw, s.sw);
+  g.phase_step = is_long(std::max(s.kh, s.kw)) ? kPhaseTaps : 1;
+  g.channels = s.ci * g.phases_h * g.phases_w;
+  g.taps_h = taps_of_phase(s.kh, s.sh), g.taps_w = taps_of_phase(s.kw, s.sw);
+  g.short_h = s.kh % s.sh != 0, g.short_w = s.kw % s.sw != 0;
+  g.frequencies = (g.tile_h + g.taps_h - 1) * (g.tile_w + g.taps_w - 1);
+  return g;
+}
+
 Turned turned(const Conv& s) {
   Conv t = s;
   std::swap(t.ci, t.co), std::swap(t.w_ci, t.w_co);
@@ -156,8 +179,10 @@ const char* winograd_refusal(const Conv& s, Index tile) {
   if (s.sh != 1 || s.sw != 1) return strided_refusal(s, tile);
   if ((s.dil_h != 1 && s.kh > 1) || (s.dil_w != 1 && s.kw > 1)) return "dilation must be 1";
   const Index taps = std::max(s.kh, s.kw);
+  if (on_one_axis(s) && is_long(taps) && taps <= kMostTaps)
+    return s.ci % kPhaseChannels == 0 ? nullptr : "6, or more than 7, taps need input channels in multiples of 16";
   if ((s.kh != taps && s.kh != 1) || (s.kw != taps && s.kw != 1) || (taps != 3 && taps != 5 && taps != 7))
-    return "the kernel must have 3, 5 or 7 taps on each axis, or 1 on one of them";
+    return "the kernel must have 3, 5 or 7 taps on each axis, or 1 on one of them and 3 or 5 to 31 on the other";
   if (taps == 7 && !on_one_axis(s)) return "7 taps must be on one axis";
   if (taps > 3 && tile != 2) return "5 and 7 taps have tiles of 2 outputs alone";
   return nullptr;

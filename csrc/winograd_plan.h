@@ -25,7 +25,10 @@ Index winograd_workspace(const Tiling&);
 // will be, once, and stay so for any batch and size of x.
 Tiling tile_winograd(const Conv& s, Index tile, bool packed, const Table&);
 
-// The same for the weight gradient, which transforms x as the forward pass does.
+// The tiles' outputs, and the phases whose sum y is, with their taps, channels and frequencies; nothing else.
+Tiling phases_of(const Conv& s, Index tile);
+
+// The same as tile_winograd for the weight gradient, which transforms x as the forward pass does.
 bool winograd_gradient_fits(const Conv& s, Index tile);
 bool winograd_gradient_is_accurate(const Conv& s, Index tile);
 GradTiling tile_winograd_gradient(const Conv& s, Index tile, const Table&);

@@ -34,6 +34,12 @@ OWN = [
     Case("7x1", (1, 16, 3, 5), (7, 1), 9, padding=((3, 3), (0, 0))),
     Case("1-D, long", (2, 500, 9), (3,), 20, padding=1),
     Case("1-D, five taps, causal", (3, 29, 8), (5,), 7, padding="causal"),
+    Case("1-D, nine taps", (2, 61, 16), (9,), 35, padding=4),
+    Case("1-D, eight taps, a phase of two", (1, 40, 32), (8,), 7, padding="causal"),
+    Case("1-D, 31 taps, blocks enough to prefetch", (1, 2000, 16), (31,), 9, padding=15),
+    Case("6x1", (1, 17, 3, 16), (6, 1), 5, padding=((2, 3), (0, 0))),
+    Case("1x10, cropped", (2, 3, 29, 16), (1, 10), 6, padding=((0, 0), (1, -4))),
+    Case("13x1, one output", (1, 4, 3, 16), (13, 1), 34, padding=((4, 5), (0, 0))),
     Case("padded beyond a tile", (1, 5, 6, 3), (3, 3), 4, padding=((7, 8), (9, 10))),
     Case("padding on one side", (1, 7, 9, 5), (3, 3), 6, padding=((2, 0), (0, 3))),
     Case("cropped", (2, 11, 12, 4), (3, 3), 7, padding=((0, -2), (1, -3))),
@@ -47,6 +53,7 @@ OWN = [
 LARGE = [
     Case("weights that are kept as taps", (1, 2, 5, 384), (3, 3), 392, padding=1),
     Case("several rounds of tiles", (1, 33, 34, 520), (3, 3), 4, padding=1),
+    Case("1-D, eleven taps that are kept, the last phase short", (1, 50, 528), (11,), 560, padding=5),
     Case("stride 2, weights that are kept as taps", (1, 11, 9, 192), (3, 3), 260, strides=2, padding=1),
 ]
 FIT = [case for case in CASES if case.groups == 1 and set(case.k) <= {1, 3, 5}]
@@ -158,7 +165,7 @@ def test_grad_weight(case, engine, rng):
         assert_within(out.array, want, mass, winograd_gradient_terms(case, tile), label=algorithm)
 
 
-SOME = ("more tiles than a block", "several panels of output channels", "5x5", "3x1", "1-D, long", "stride 2")
+SOME = ("more tiles than a block", "several panels of output channels", "5x5", "3x1", "1-D, long", "6x1", "stride 2")
 some_cases = pytest.mark.parametrize(
     "case", [case for case in TESTED if case.name in SOME or case in LARGE], ids=str
 )  # fmt: skip
@@ -243,7 +250,9 @@ def left_to_right(columns, w):
 
 @pytest.mark.parametrize("engine", WINOGRAD, ids=str)
 @pytest.mark.parametrize("ci", [16, 64])
-@pytest.mark.parametrize("k, strides", [((3, 3), 1), ((5, 5), 1), ((1, 3), 1), ((5, 1), 1), ((1, 7), 1), ((3, 3), 2)])
+@pytest.mark.parametrize(
+    "k, strides", [((3, 3), 1), ((5, 5), 1), ((1, 3), 1), ((5, 1), 1), ((1, 7), 1), ((1, 9), 1), ((3, 3), 2)]
+)
 def test_rms_error_that_default_admits(engine, k, strides, ci, rng):
     """At most 4 times that of a left-to-right sum (gate 20), on data after a ReLU, where it is largest."""
     x = np.maximum(rng.standard_normal((1, 24 * strides, 24 * strides, ci), np.float32), 0)
@@ -261,10 +270,11 @@ def test_rms_error_that_default_admits(engine, k, strides, ci, rng):
 
 @pytest.mark.parametrize("engine", WINOGRAD, ids=str)
 @pytest.mark.parametrize("n, size", [(1, 4), (1, 8), (1, 14), (4, 28), (3, 52)])
-@pytest.mark.parametrize("k", [(3, 3), (5, 5), (1, 3), (5, 1), (7, 1)], ids=str)
+@pytest.mark.parametrize("k", [(3, 3), (5, 5), (1, 3), (5, 1), (7, 1), (1, 9)], ids=str)
 def test_rms_error_of_weight_gradients_that_default_admits(engine, k, n, size, rng):
     """The same for sums over 16 pixels to 8,112; the fewer, the better is the sum that it is compared with."""
-    case = Case("", (n, size, size, 8), k, 8, padding=tuple((taps // 2, taps // 2) for taps in k))
+    ci = 16 if k == (1, 9) else 8
+    case = Case("", (n, size, size, ci), k, 8, padding=tuple((taps // 2, taps // 2) for taps in k))
     x, _, _, dy = case.arrays(rng)
     x = np.maximum(x, 0)
     pads = [(0, 0), *case.pads, (0, 0)]
@@ -310,6 +320,8 @@ def test_accuracy_decides_what_auto_may_choose(engine):
         ((1, 8, 8, 4), (3, 3, 4, 4), {"dilation": (1, 2)}, "dilation must be 1"),
         ((1, 8, 8, 4), (3, 3, 2, 4), {}, "groups must be 1"),
         ((1, 8, 8, 4), (1, 1, 4, 4), {}, "3, 5 or 7 taps"),
+        ((1, 50, 16), (32, 16, 4), {}, "3 or 5 to 31"),
+        ((1, 50, 8), (9, 8, 4), {}, "in multiples of 16"),
         ((1, 8, 8, 4), (3, 5, 4, 4), {}, "3, 5 or 7 taps"),
         ((1, 8, 8, 8, 4), (3, 3, 3, 4, 4), {}, "one or two spatial dimensions"),
         ((1, 8, 8, 4), (5, 5, 4, 4), {"algorithm": "winograd-4x4"}, "have tiles of 2 outputs alone"),

@@ -55,7 +55,7 @@ def pad_or_crop(x, axis, before, size):
     """size elements from -before on, zeros where x has none."""
     x = np.take(x, np.arange(max(0, -before), min(x.shape[axis], size - before)), axis)
     pads = [(0, 0)] * x.ndim
-    before = max(0, before)
+    before = min(max(0, before), size)
     pads[axis] = (before, size - before - x.shape[axis])
     return np.pad(x, pads)
 
@@ -68,6 +68,25 @@ def in_two_dimensions(case, x, w):
     if len(case.k) == 1:
         x, w, before = x[:, None], w[None], [0, *before]
     return x, w, before
+
+
+def is_long(k):
+    return max(k) == 6 or max(k) > 7
+
+
+def taps_of_phase(k):
+    return [min(taps, 3) for taps in k] if is_long(k) else k
+
+
+def long_phases(x, w, before, outputs):
+    """x, padded, and w of a long kernel by phases of three taps, three pixels apart, which become channels."""
+    axis = 0 if w.shape[0] > 1 else 1
+    count = -(-w.shape[axis] // 3)
+    w = np.concatenate(np.split(pad_or_crop(w, axis, 0, 3 * count), count, axis), 2)
+    reach = [out + taps + 4 for out, taps in zip(outputs, w.shape[:2], strict=True)]  # a last tile reads on
+    steps = [[-pad + (3 * phase if a == axis else 0) for a, pad in enumerate(before)] for phase in range(count)]
+    parts = [pad_or_crop(pad_or_crop(x, 1, -h, reach[0]), 2, -v, reach[1]) for h, v in steps]
+    return np.concatenate(parts, -1), w
 
 
 def phases(x, w, before, outputs):
@@ -88,6 +107,8 @@ def winograd(case, x, w, tile, *, mass=False):
     outputs = case.outputs if len(case.k) == 2 else (1, *case.outputs)
     if case.strides == 2:
         (x, w), before, tile = phases(x, w, before, outputs), (0, 0), tile + 1
+    elif is_long(case.k):
+        (x, w), before = long_phases(x, w, before, outputs), (0, 0)
     y = np.empty((len(x), *outputs, w.shape[-1]))
     down, across = (lines(out, tile, taps) for out, taps in zip(outputs, w.shape[:2], strict=True))
     for h, rows, ah, gh, bh in down:
@@ -120,6 +141,9 @@ def winograd_gradient(case, x, dy, tile, *, mass=False):
     x, w, before = in_two_dimensions(case, x.astype(np.float64), np.empty(shape))
     dy = dy.astype(np.float64) if case.data_format == "channels_last" else np.moveaxis(dy.astype(np.float64), 1, -1)
     dy = dy if len(case.k) == 2 else dy[:, None]
+    k = w.shape[:2]
+    if is_long(k):
+        (x, w), before = long_phases(x, w, before, dy.shape[1:3]), (0, 0)
     steps = [1 if taps == 1 else tile for taps in w.shape[:2]]
     (ah, gh, bh), (aw, gw, bw) = (matrices(taps, step) for taps, step in zip(w.shape[:2], steps, strict=True))
     if mass:
@@ -135,6 +159,9 @@ def winograd_gradient(case, x, dy, tile, *, mass=False):
     g = np.einsum("ai,bj,nrikjo->abnrko", gh, gw, tiles, optimize=True)
     m = np.einsum("abnrkc,abnrko->abco", v, g, optimize=True)
     dw = np.einsum("ia,jb,abco->ijco", ah, aw, m, optimize=True)
+    if is_long(k):
+        axis = 0 if k[0] > 1 else 1
+        dw = np.concatenate(np.split(dw, -(-max(k) // 3), 2), axis)[: k[0], : k[1]]
     dw = dw if len(case.k) == 2 else dw[0]
     return dw if case.data_format == "channels_last" else np.moveaxis(dw, (-1, -2), (0, 1))
 
@@ -143,11 +170,13 @@ def winograd_gradient_terms(case, tile):
     """Roundings on the way to a weight's gradient: the tiles' sum, and the transforms of x, dy and dw."""
     outputs = (1, *case.outputs)[-len(case.k) :]
     tiles = case.x[0] * np.prod([-(-o // (1 if k == 1 else tile)) for o, k in zip(outputs, case.k, strict=True)])
-    points = sum(1 if taps == 1 else tile + taps - 1 for taps in case.k)
+    points = sum(1 if taps == 1 else tile + taps - 1 for taps in taps_of_phase(case.k))
     return int(tiles) + 3 * points + 6
 
 
 def winograd_terms(case, tile):
     """Roundings on the way from x and w to an output: the sum over channels, the transforms of x, w and y."""
-    points = sum(1 if taps == 1 else tile + taps - 1 for taps in case.k)
-    return case.ci * (4 if case.strides == 2 else 1) + 2 * points + 3 + sum(case.k)
+    k = taps_of_phase(case.k)
+    points = sum(1 if taps == 1 else tile + taps - 1 for taps in k)
+    phases = 4 if case.strides == 2 else -(-max(case.k) // 3) if is_long(case.k) else 1
+    return case.ci * phases + 2 * points + 3 + sum(k)

@@ -11,7 +11,7 @@
 // panels of output channels. Both give the same bits: a product is summed over ci in one order, whatever the block.
 // channels_first is transposed in strips of one vector of channels, never as a whole.
 // Stride 1, or 2 for 3x3 by phases (direct 9, F(3x3) 5.44, F(5x5) 4.84), dilation 1, one group, two spatial dimensions;
-// winograd_plan.cpp guarantees it.
+// long kernels on one axis by phases (9 taps: F(4) 4.5). winograd_plan.cpp guarantees it.
 //
 // Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
 #include "winograd.h"
@@ -144,11 +144,12 @@ TAPWISE_INLINE Index v_at(const Tiling& g, Index c) {
 template <class H, class W>
 void input_planes(const Conv& s, const Tiling& g, const TileRun& run, const float* x, float* v, float* strip) {
   const Index h = run.row * g.tile_h * s.sh - s.pt, w = run.col * g.tile_w * s.sw - s.pl;
-  const Index cols = ((run.count - 1) * W::kOutputs + W::kSize) * s.sw;
+  const Index rows = (H::kSize - 1) * s.sh + (g.phases_h - 1) * g.phase_step + 1;
+  const Index cols = ((run.count - 1) * W::kOutputs + W::kSize - 1) * s.sw + (g.phases_w - 1) * g.phase_step + 1;
   for_each_vector(0, s.ci, [&](Index c, Index channels) {
-    gather(s, run.image, h, w, H::kSize * s.sh, cols, c, channels, x, strip);
-    for (Index phase = 0; phase < s.sh * s.sw; ++phase) {
-      const Index first = (phase / s.sw * cols + phase % s.sw) * kLanes;
+    gather(s, run.image, h, w, rows, cols, c, channels, x, strip);
+    for (Index phase = 0; phase < g.phases_h * g.phases_w; ++phase) {
+      const Index first = (phase / g.phases_w * cols + phase % g.phases_w) * g.phase_step * kLanes;
       Pixels from{strip + first, s.sh * cols * kLanes, s.sw * kLanes};
       float* to = v + v_at(g, phase * s.ci + c);
       for (Index t = 0; t < run.count; ++t, from.data += W::kOutputs * s.sw * kLanes, to += g.v_tile)
@@ -184,9 +185,9 @@ void input_run(const Conv& s, const Tiling& g, const TileRun& run, bool ahead, c
       prefetch_rows(x + ((run.image * s.ih + h + H::kSize * s.sh) * s.iw + w) * s.ci, H::kOutputs * s.sh, s.iw * s.ci,
                     W::kOutputs * s.sw * s.ci);
     Index first = 0;
-    for (Index i = 0; i < s.sh; ++i)
-      for (Index j = 0; j < s.sw; ++j, first += s.ci)
-        input_phase<H, W>(s, g, run.image, h + i, w + j, first, x, v, strip);
+    for (Index i = 0; i < g.phases_h; ++i)
+      for (Index j = 0; j < g.phases_w; ++j, first += s.ci)
+        input_phase<H, W>(s, g, run.image, h + i * g.phase_step, w + j * g.phase_step, first, x, v, strip);
     if (whole == s.ci) continue;  // else there is one phase
     float* const last = strip + whole;
     input_tile<H, W>(gather(s, run.image, h, w, H::kSize, W::kSize, whole, s.ci - whole, x, last), v + v_at(g, whole),
@@ -398,7 +399,7 @@ void multiply_panel(const Conv& s, const Tiling& g, Index p, Share tiles, const 
   for (Index part = 0; part < parts; ++part, v += g.v_part) {
     const Index c = part * g.task_channels, channels = least(g.task_channels, g.channels - c);
     // In place they lie far apart, in few cache sets.
-    if (g.taps_in_place) gather_taps(g, taps_of(s, w, p, c), channels, outputs, strip);
+    if (g.taps_in_place) gather_taps(g, taps_of(s, g, w, p, c), channels, outputs, strip);
     const float* const own = g.taps_in_place ? strip : packed;
     packed += channels * g.taps_h * g.taps_w * kPanel;
     const Index next = part + 1 < parts || p + 1 < g.panels ? channels : 0;

@@ -7,7 +7,8 @@
 //   m                   -> dw (kh, kw, ci, co)            A' m A, once
 //
 // Multiplies a pair of channels of a 3x3 and a 4x4 tile of dy: direct 144, F(3, 4) 36; 5x5 and 2x2: 100 and 36. The
-// sums over tiles run in one order, whatever the number of threads. Restricted as winograd.cpp is.
+// sums over tiles run in one order, whatever the number of threads. Restricted as winograd.cpp is, to strides of 1. A
+// long kernel's phases are channels of v and of m.
 //
 // Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016; its points as in winograd.h.
 #include "layout.h"
@@ -143,11 +144,13 @@ TAPWISE_INLINE Vec sum_of(const float* m, Index chunks, Index chunk) {
   return sum;
 }
 
-// dw of input channels [c0, c1) and the panel of output channels from o on: A' m A, of m's sum over chunks.
+// dw of channels [c0, c1) of v and the panel of output channels from o on: A' m A, of m's sum over chunks.
 template <class H, class W>
-void weights_of(const Conv& s, const float* m, Index chunks, Index chunk, Index c0, Index c1, Index o, float* dw) {
+void weights_of(const Conv& s, const Tiling& g, const float* m, Index chunks, Index chunk, Index c0, Index c1, Index o,
+                float* dw) {
   const Index frequency = (c1 - c0) * kPanel, outputs = least<Index>(kPanel, s.co - o);
-  for (Index c = c0; c < c1; ++c)
+  for (Index c = c0; c < c1; ++c) {
+    const Index phase = c / s.ci, h = phase / g.phases_w * g.phase_step, w = phase % g.phases_w * g.phase_step;
     for_each_vector(0, outputs, [&](Index v, Index count) {
       const float* const at = m + (c - c0) * kPanel + v;
       Vec half[W::kSize][H::kOutputs];
@@ -161,10 +164,12 @@ void weights_of(const Conv& s, const float* m, Index chunks, Index chunk, Index 
         Vec row[W::kSize], taps[W::kOutputs];
         TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) row[j] = half[j][i];
         transform_output<W>(row, taps);
-        float* const to = dw + i * s.w_h + c * s.w_ci + (o + v) * s.w_co;
-        TAPWISE_UNROLL for (int j = 0; j < W::kOutputs; ++j) store_weights(s, to + j * s.w_w, taps[j], count);
+        float* const to = dw + (h + i) * s.w_h + w * s.w_w + (c - phase * s.ci) * s.w_ci + (o + v) * s.w_co;
+        TAPWISE_UNROLL for (int j = 0; j < W::kOutputs; ++j) if (h + i < s.kh && w + j < s.kw)
+            store_weights(s, to + j * s.w_w, taps[j], count);
       }
     });
+  }
 }
 
 }  // namespace
@@ -183,8 +188,8 @@ void conv_winograd_grad_weight(const Conv& s, const GradTiling& g, Index panel, 
                                Index begin, Index end) {
   with_gradient_lines(s, g.x, [&]<class H, class W>() {
     for (Index block = begin; block < end; ++block) {
-      const Share rows = share(s.ci, g.blocks, block);
-      weights_of<H, W>(s, g.at_once ? sums : sums + block * g.sums_block, g.chunks, g.sums_floats, rows.first,
+      const Share rows = share(g.x.channels, g.blocks, block);
+      weights_of<H, W>(s, g.x, g.at_once ? sums : sums + block * g.sums_block, g.chunks, g.sums_floats, rows.first,
                        rows.last, panel * kPanel, dw);
     }
   });
@@ -198,7 +203,7 @@ void conv_winograd_grad_sums(const Conv& s, const GradTiling& g, Index panel, In
   const EvenPixels steps{g.x.v_tile, g.g_tile};
   Ahead none{};
   for (Index block = begin; block < end; ++block) {
-    const Share rows = share(s.ci, g.blocks, block);
+    const Share rows = share(g.x.channels, g.blocks, block);
     const Index count = rows.last - rows.first;
     float* const m = g.at_once ? sums : sums + block * g.sums_block;
     for (Index f = 0; f < g.x.frequencies; ++f)

@@ -27,7 +27,7 @@ void gather_taps(const Tiling& g, const Taps& from, Index channels, Index output
   if (outputs < kPanel || from.rows * from.cols < taps) clear(to, channels * taps * kPanel);
   if (from.tap == 1 && from.h == g.taps_w && from.ci == taps) {  // (co, ci, kh, kw): one matrix
     transpose(from.w, from.co, outputs, channels * taps, [&](Index i) { return to + i * kPanel; });
-  } else if (from.tap == -1 && from.h == -g.taps_w) {  // the same turned round
+  } else if (from.tap == -1 && from.h == -g.taps_w && from.rows * from.cols == taps) {  // the same turned round
     for (Index c = 0; c < channels; ++c)
       transpose(from.w + c * from.ci - taps + 1, from.co, outputs, taps,
                 [&](Index i) { return to + (c * taps + taps - 1 - i) * kPanel; });
@@ -57,14 +57,15 @@ void conv_winograd_pack(const Conv& s, const Tiling& g, const float* w, float* p
       float* const panel = packed + p * (g.packed_floats / g.panels);
       if (g.taps) {
         for (Index c = 0; c < g.channels; c += s.ci)
-          gather_taps(g, taps_of(s, w, p, c), s.ci, outputs, panel + c * g.taps_h * g.taps_w * kPanel);
+          gather_taps(g, taps_of(s, g, w, p, c), s.ci, outputs, panel + c * g.taps_h * g.taps_w * kPanel);
         continue;
       }
       float strip[kChannels * H::kFilter * W::kFilter * kPanel];
       for (Index c = 0; c < g.channels; c += kChannels) {
-        const Taps taps = taps_of(s, w, p, c);
+        const Taps taps = taps_of(s, g, w, p, c);
         const Index channels = least<Index>(kChannels, g.channels - c);
-        if (taps.co == 1) {
+        const bool whole = g.phase_step == 1 || taps.rows * taps.cols == g.taps_h * g.taps_w;
+        if (taps.co == 1 && whole) {
           transform_rows<H, W>(g, taps, channels, outputs, panel + c * kPanel);
         } else {
           gather_taps(g, taps, channels, outputs, strip);

@@ -22,10 +22,13 @@ void gather_taps(const Tiling& g, const Taps& from, Index channels, Index output
 namespace {
 
 // Those of channel c of v and on.
-TAPWISE_INLINE Taps taps_of(const Conv& s, const float* w, Index panel, Index c) {
-  const Index phase = c / most<Index>(1, s.ci), h = phase / s.sw, col = phase % s.sw;
+TAPWISE_INLINE Taps taps_of(const Conv& s, const Tiling& g, const float* w, Index panel, Index c) {
+  const Index phase = c / most<Index>(1, s.ci);
+  const Index h = phase / g.phases_w * g.phase_step, col = phase % g.phases_w * g.phase_step;
   w += panel * kPanel * s.w_co + h * s.w_h + col * s.w_w + (c - phase * s.ci) * s.w_ci;
-  return {w, s.sh * s.w_h, s.sw * s.w_w, s.w_ci, s.w_co, (s.kh - h + s.sh - 1) / s.sh, (s.kw - col + s.sw - 1) / s.sw};
+  const Index rows = least(g.taps_h, (s.kh - h + s.sh - 1) / s.sh),
+              cols = least(g.taps_w, (s.kw - col + s.sw - 1) / s.sw);
+  return {w, s.sh * s.w_h, s.sw * s.w_w, s.w_ci, s.w_co, rows, cols};
 }
 TAPWISE_INLINE Taps gathered_taps(const Tiling& g, const float* w) {
   return {w, g.taps_w * kPanel, kPanel, g.taps_h * g.taps_w * kPanel, 1, g.taps_h, g.taps_w};

@@ -92,6 +92,8 @@ std::vector<Geometry> named_geometries() {
       {"groups of 4, several tasks", 2, 72, 72, 18, {1, 31, 30}, {1, 3, 3}, {0, 1, 1}, {0, 1, 1}},
       {"groups of 8 stride 2", 1, 40, 40, 5, {1, 12, 33}, {1, 3, 3}, {0, 1, 1}, {0, 1, 1}, {1, 2, 2}},
       {"groups of 3 to 5, 5x5", 1, 21, 35, 7, {1, 6, 31}, {1, 5, 5}, {0, 2, 2}, {0, 2, 2}},
+      {"1-D, nine taps of whole vectors", 1, 16, 19, 1, {1, 1, 47}, {1, 1, 9}, {0, 0, 4}, {0, 0, 4}},
+      {"(l, 1), eight taps, the last phase short", 1, 16, 5, 1, {1, 33, 1}, {1, 8, 1}, {0, 7, 0}},
       {"1-D causal, dilated", 2, 4, 6, 1, {1, 1, 23}, {1, 1, 3}, {0, 0, 8}, {}, {1, 1, 1}, {1, 1, 4}},
       {"1-D, kernel 64, stride 16", 1, 2, 5, 1, {1, 1, 150}, {1, 1, 64}, {0, 0, 16}, {0, 0, 3}, {1, 1, 16}},
       {"1-D, kernel 60, stride 20, phases of many pixels",

@@ -136,45 +136,57 @@ void add_masses(const Conv& s, const Line& lh, const Line& lw, Range rows, Range
       }
 }
 
-// A convolution of stride 2 as one of stride 1, of x's and w's even and odd rows and columns as channels.
+// A convolution of stride 2, or of a long kernel, as one of stride 1 and short kernels, whose channels are x's even and
+// odd rows and columns, or x from 0, 3, 6, ... pixels on. w: may be null, for zeros.
 struct Phased {
   Conv s;
   std::vector<float> x, w;
 };
 
 Phased phases(const Conv& s, const float* x, const float* w) {
+  const auto taps_of = [](Index taps, Index stride) {
+    return stride == 1 && taps > 1 ? 3 : (taps + stride - 1) / stride;
+  };
+  const auto count_of = [](Index taps, Index stride) { return stride == 1 ? (taps + 2) / 3 : stride; };
+  const Index step = s.sh == 2 ? 1 : 3, count_w = count_of(s.kw, s.sw), count = count_of(s.kh, s.sh) * count_w;
   Phased p{s, {}, {}};
   Conv& t = p.s;
-  t.ci = 4 * s.ci, t.ih = s.oh + 1, t.iw = s.ow + 1, t.kh = t.kw = 2, t.sh = t.sw = 1, t.pt = t.pl = 0;
-  t.w_co = 1, t.w_ci = s.co, t.w_w = t.ci * s.co, t.w_h = 2 * t.w_w;
-  p.x.resize(t.n * t.ci * t.ih * t.iw), p.w.resize(4 * t.ci * t.co);
+  t.kh = taps_of(s.kh, s.sh), t.kw = taps_of(s.kw, s.sw), t.sh = t.sw = 1, t.pt = t.pl = 0;
+  t.ci = count * s.ci, t.ih = s.oh + t.kh + 4, t.iw = s.ow + t.kw + 4;  // a last tile reads on
+  t.w_co = 1, t.w_ci = s.co, t.w_w = t.ci * s.co, t.w_h = t.kw * t.w_w;
+  p.x.resize(t.n * t.ci * t.ih * t.iw), p.w.resize(t.kh * t.kw * t.ci * t.co);
   const bool last = s.layout == Layout::channels_last;
-  for (Index phase = 0; phase < 4; ++phase)
+  for (Index phase = 0; phase < count; ++phase)
     for (Index c = 0; c < s.ci; ++c) {
-      const Index to_c = phase * s.ci + c;
+      const Index to_c = phase * s.ci + c, first_h = phase / count_w * step, first_w = phase % count_w * step;
       for (Index i = 0; i < t.n * t.ih * t.iw; ++i) {
         const Index n = i / (t.ih * t.iw), h = i / t.iw % t.ih, v = i % t.iw;
-        const Index row = 2 * h + phase / 2 - s.pt, column = 2 * v + phase % 2 - s.pl;
+        const Index row = s.sh * h + first_h - s.pt, column = s.sw * v + first_w - s.pl;
         if (row < 0 || row >= s.ih || column < 0 || column >= s.iw) continue;
         p.x[last ? i * t.ci + to_c : ((n * t.ci + to_c) * t.ih + h) * t.iw + v] =
             x[last ? ((n * s.ih + row) * s.iw + column) * s.ci + c : ((n * s.ci + c) * s.ih + row) * s.iw + column];
       }
-      for (Index i = 0; i < 4 * s.co; ++i) {
-        const Index h = i / s.co / 2, v = i / s.co % 2, o = i % s.co;
-        const Index row = 2 * h + phase / 2, column = 2 * v + phase % 2;
-        if (row < s.kh && column < s.kw)
+      for (Index i = 0; i < t.kh * t.kw * s.co; ++i) {
+        const Index h = i / s.co / t.kw, v = i / s.co % t.kw, o = i % s.co;
+        const Index row = s.sh * h + first_h, column = s.sw * v + first_w;
+        if (w && row < s.kh && column < s.kw)
           p.w[h * t.w_h + v * t.w_w + to_c * t.w_ci + o] = w[row * s.w_h + column * s.w_w + c * s.w_ci + o * s.w_co];
       }
     }
   return p;
 }
 
+bool is_long(const Conv& s) {
+  const Index taps = std::max(s.kh, s.kw);
+  return taps == 6 || taps > 7;
+}
+
 }  // namespace
 
 std::vector<Sum> winograd_sums(const Conv& s, Index tile, const float* x, const float* w, std::vector<Sum> sums) {
-  if (s.sh == 2) {
+  if (s.sh == 2 || is_long(s)) {
     const Phased p = phases(s, x, w);
-    return winograd_sums(p.s, tile + 1, p.x.data(), p.w.data(), std::move(sums));
+    return winograd_sums(p.s, tile + s.sh - 1, p.x.data(), p.w.data(), std::move(sums));
   }
   for (const Range& rows : parts(s.oh, s.kh == 1 ? 1 : tile))
     for (const Range& columns : parts(s.ow, s.kw == 1 ? 1 : tile)) {
@@ -189,6 +201,18 @@ std::vector<Sum> winograd_sums(const Conv& s, Index tile, const float* x, const 
 
 std::vector<Sum> winograd_gradient_sums(const Conv& s, Index tile, const float* x, const float* dy, Index first,
                                         std::vector<Sum> sums) {
+  if (is_long(s)) {
+    const Phased p = phases(s, x, nullptr);
+    const std::vector<Sum> own = winograd_gradient_sums(p.s, tile, p.x.data(), dy, 0, std::vector<Sum>(p.w.size()));
+    for (Index tap = 0; tap < s.kh * s.kw; ++tap)
+      for (Index i = 0; i < s.ci * s.co; ++i) {
+        const Index c = i / s.co, o = i % s.co, to_c = tap / 3 * s.ci + c;
+        Sum& sum = sums[first + tap * (s.kh == 1 ? s.w_w : s.w_h) + c * s.w_ci + o * s.w_co];
+        const Sum& from = own[(tap % 3 * p.s.ci + to_c) * s.co + o];
+        sum.mass = from.mass, sum.terms = from.terms;
+      }
+    return sums;
+  }
   const Line lh(s.kh, s.kh == 1 ? 1 : tile), lw(s.kw, s.kw == 1 ? 1 : tile);
   const bool last = s.layout == Layout::channels_last;
   const Index size = lh.size * lw.size;
