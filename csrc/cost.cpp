@@ -39,6 +39,7 @@ constexpr double kProductStart = 22;                   // as start, of the produ
 constexpr double kGradientStart = 12;  // as start, in tiles, of a pass over the sums of Winograd's weight gradient
 constexpr double kSums = 400e9;        // of all: sums that a thread reads and writes in its caches
 constexpr double kGradientTransform[] = {2, 2.5, 10};
+constexpr double kGatheredPixel = 400;  // multiply-adds in which x's channels past whole vectors are copied, a pixel
 constexpr double kTransform[] = {2, 2.5, 3.1};  // multiply-adds a transformed number and axis, for tiles of 2, 4, 6
 
 double real(Index i) {
@@ -111,9 +112,11 @@ double winograd_gradient_seconds(const Conv& s, const Plan& p, const Table& t, i
   const double ci = real(g.x.channels), co = real(ceil_divide(s.co, t.lanes) * t.lanes);
   const double axes = s.kh == 1 || s.kw == 1 ? 1 : 2, starts = kGradientStart * real(g.x.frequencies * g.x.rounds);
   const double products = (elements + starts) * ci * co * (s.co <= t.lanes ? c.narrow : 1);
-  const double v = real(g.x.v_tile) * (g.fused ? part : real(g.groups)), dy = co * part * real(g.splits);
-  const double transforms = kGradientTransform[std::max(g.x.tile_h, g.x.tile_w) / 2 - 1] * axes * elements * (v + dy) +
-                            axes * part * real(g.x.frequencies) * ci * co;
+  const double transform = kGradientTransform[std::max(g.x.tile_h, g.x.tile_w) / 2 - 1] * axes;
+  const double v = transform * real(g.x.v_tile) + (s.ci % t.lanes ? kGatheredPixel : 0);
+  const double dy = transform * co * part * real(g.splits);
+  const double transforms =
+      elements * (v * (g.fused ? part : real(g.groups)) + dy) + axes * part * real(g.x.frequencies) * ci * co;
   return 2 * (part * products + transforms) / c.flops + kShared * real(g.groups * (g.fused ? 1 : g.x.rounds)) +
          (g.at_once ? 0 : 8 * real(g.x.rounds) * real(g.sums_floats * g.groups) / kSums);
 }
