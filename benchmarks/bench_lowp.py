@@ -71,7 +71,8 @@ def prepared(layer, dtype):
 def bench_low_precision(benchmark, layer, dtype):
     call, error, flops = prepared(layer, dtype)
     benchmark.group = f"{dtype} {layer[0]}"
-    benchmark.extra_info.update(flops=flops, error=error, peak=tapwise.isa.fma_peak(1 << 16, dtype))
+    benchmark.extra_info.update(row=layer[0], direction=dtype, engine="tapwise", flops=flops, error=error)
+    benchmark.extra_info.update(peak=tapwise.isa.fma_peak(1 << 16, dtype))
     benchmark(call)
 
 

@@ -158,18 +158,25 @@ void input_planes(const Conv& s, const Tiling& g, const TileRun& run, const floa
   });
 }
 
-// Whole vectors of channels of a phase of one tile, whose pixels begin at (h, w); v is those channels' first part.
+// Whole vectors of channels of a phase of one tile, whose pixels begin at (h, w); v is those channels' first part. A
+// tile at the border, in a function of its own: so the other's loop keeps its vectors in registers.
+template <class H, class W>
+[[gnu::noinline]] void border_phase(const Conv& s, const Tiling& g, Index image, Index h, Index w, Index first,
+                                    const float* x, float* v, const float* zeros) {
+  BorderPixels<H, W> from(s, image, h, w, x, zeros);
+  for (const Index whole = s.ci / kLanes * kLanes; from.c < whole; from.c += kLanes)
+    input_tile<H, W>(from, v + v_at(g, first + from.c), g.v_frequency);
+}
 template <class H, class W>
 TAPWISE_INLINE void input_phase(const Conv& s, const Tiling& g, Index image, Index h, Index w, Index first,
                                 const float* x, float* v, const float* zeros) {
-  const Index whole = s.ci / kLanes * kLanes;
-  if (h >= 0 && h + (H::kSize - 1) * s.sh < s.ih && w >= 0 && w + (W::kSize - 1) * s.sw < s.iw) {
-    Pixels from{x + ((image * s.ih + h) * s.iw + w) * s.ci, s.sh * s.iw * s.ci, s.sw * s.ci};
-    for (Index c = 0; c < whole; c += kLanes, from.data += kLanes)
-      input_tile<H, W>(from, v + v_at(g, first + c), g.v_frequency);
-  } else {
-    BorderPixels<H, W> from(s, image, h, w, x, zeros);
-    for (; from.c < whole; from.c += kLanes) input_tile<H, W>(from, v + v_at(g, first + from.c), g.v_frequency);
+  if (h < 0 || h + (H::kSize - 1) * s.sh >= s.ih || w < 0 || w + (W::kSize - 1) * s.sw >= s.iw)
+    return border_phase<H, W>(s, g, image, h, w, first, x, v, zeros);
+  Pixels from{x + ((image * s.ih + h) * s.iw + w) * s.ci, s.sh * s.iw * s.ci, s.sw * s.ci};
+  for (Index c = 0, whole = s.ci / kLanes * kLanes; c < whole;) {
+    float* to = v + v_at(g, first + c);
+    for (const Index end = least(whole, c + g.task_channels); c < end; c += kLanes, from.data += kLanes, to += kLanes)
+      input_tile<H, W>(from, to, g.v_frequency);
   }
 }
 
