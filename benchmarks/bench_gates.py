@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 import tapwise
-from tapwise.ops.geometry import conv_geometry, conv_transpose_geometry
+from tapwise.geometry import conv_geometry, conv_transpose_geometry
 
 DIRECTIONS = ("forward", "grad_input", "grad_weight")
 

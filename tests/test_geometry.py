@@ -6,7 +6,7 @@ import math
 import numpy as np
 import pytest
 
-from tapwise.ops.geometry import adaptive_geometry, conv_geometry, conv_transpose_geometry, pool_geometry
+from tapwise.geometry import adaptive_geometry, conv_geometry, conv_transpose_geometry, pool_geometry
 
 CHAINS = list(itertools.product(range(1, 8), range(1, 5), range(1, 5), range(1, 4)))  # size, k, stride, dilation
 

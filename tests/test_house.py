@@ -14,12 +14,14 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "python" / "tapwise"
 
 # What of ours each place may import, as in CONTRIBUTING.md. The command line and what it shows may import anything.
-FAMILY = {"ops", "layers", "initializers", "regularizers", "constraints", "random", "configured"}
-STATE = {"backend", "ops", "_version"}
+FAMILY = {"geometry", "ops", "layers", "initializers", "regularizers", "constraints", "random", "configured"}
+STATE = {"backend", "geometry", "ops", "_version"}
 MAY_IMPORT = {
     "backend/__init__.py": {"backend.interface"},
-    "backend/interface.py": set(),
+    "backend/interface.py": {"geometry"},
     "backend/reference.py": {
+        "geometry",
+        "backend.interface",
         "backend.low_precision",
         "backend.rows",
         "backend.separable",
@@ -27,21 +29,28 @@ MAY_IMPORT = {
         "backend.taps",
         "backend.updates",
     },
-    "backend/updates.py": {"backend.silent"},
-    "backend/separable.py": set(),
+    "backend/updates.py": {"backend.interface", "backend.silent"},
+    "backend/separable.py": {"geometry"},
     "backend/groups.py": set(),
-    "backend/low_precision.py": {"backend.taps"},
-    "backend/rows.py": {"backend.silent", "backend.taps"},
+    "backend/low_precision.py": {"geometry", "backend.interface", "backend.taps"},
+    "backend/rows.py": {"backend.interface", "backend.silent", "backend.taps"},
     "backend/silent.py": set(),
-    "backend/taps.py": set(),
-    "backend/numba": {"backend.groups", "backend.interface", "backend.numba", "backend.separable"},
-    "backend/device.py": {"backend.device_plan", "backend.groups", "backend.interface", "backend.separable"},
-    "backend/device_plan.py": {"backend.cuda_extension", "backend.interface"},
+    "backend/taps.py": {"geometry", "backend.interface"},
+    "backend/numba": {"geometry", "backend.groups", "backend.interface", "backend.numba", "backend.separable"},
+    "backend/device.py": {
+        "geometry",
+        "backend.device_plan",
+        "backend.groups",
+        "backend.interface",
+        "backend.separable",
+    },
+    "backend/device_plan.py": {"geometry", "backend.cuda_extension", "backend.interface"},
     "backend/cuda.py": {"backend.cuda_extension", "backend.device", "backend.interface"},
     "backend/cuda_extension.py": set(),
     "backend/cuda_emulated.py": {"backend.device"},
-    "backend/native.py": {"backend.interface", "backend.separable", "backend._core"},
-    "ops": {"backend", "ops", "trace"},
+    "backend/native.py": {"geometry", "backend.interface", "backend.separable", "backend._core"},
+    "geometry.py": set(),
+    "ops": {"backend", "geometry", "ops", "trace"},
     "plan.py": STATE,
     "tune.py": STATE | {"plan"},
     "isa.py": STATE,
@@ -84,7 +93,7 @@ MAY_IMPORT = {
         "tape",
     },
     "tape.py": {"layers", "ops", "arrays", "model"},
-    "graph.py": {"layers", "ops"},
+    "graph.py": {"geometry", "layers", "ops"},
     "schedule.py": {"layers", "graph", "arena", "ops", "repeat"},
     "repeat.py": {"layers", "graph", "ops"},
     "arena.py": {"ops"},
@@ -108,7 +117,7 @@ MAY_IMPORT = {
         "given",
         "ops",
     },
-    "explain": {"explain", "arrays", "console", "layers", "model", "ops", "random", "saving", "tape"},
+    "explain": {"explain", "arrays", "console", "geometry", "layers", "model", "ops", "random", "saving", "tape"},
     "data": {"data"},
     "datasets.py": {"data"},
     "model_config.py": {"layers", "configured", "model"},
@@ -116,8 +125,8 @@ MAY_IMPORT = {
     "saving": FAMILY
     | {"_version", "data", "saving", "model", "model_config", "losses", "metrics", "optimizers", "scaling"}
     | {"interop.onnx"},
-    "numpy_im2col.py": set(),
-    "interop/onnx": {"interop.onnx", "backend", "isa", "ops", "arena", "layers", "model"},
+    "numpy_im2col.py": {"geometry"},
+    "interop/onnx": {"interop.onnx", "backend", "geometry", "isa", "ops", "arena", "layers", "model"},
     "console.py": set(),
 }
 ONE_BACKEND = re.compile(r"backend\.(native|numba|reference|device|cuda|cuda_emulated|_core)\b")

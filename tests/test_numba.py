@@ -14,7 +14,7 @@ import pytest
 
 import tapwise
 from tapwise.backend import Update
-from tapwise.ops.geometry import adaptive_geometry, conv_geometry, pool_geometry
+from tapwise.geometry import adaptive_geometry, conv_geometry, pool_geometry
 
 pytest.importorskip("numba", reason="pip install numba")
 from tapwise.backend import numba as backend

@@ -17,7 +17,7 @@ import peer_rows  # noqa: E402
 import peer_table  # noqa: E402
 import peers  # noqa: E402
 import report  # noqa: E402
-from tapwise.ops.geometry import conv_geometry, pool_geometry  # noqa: E402
+from tapwise.geometry import conv_geometry, pool_geometry  # noqa: E402
 
 ALL = [
     *peer_rows.FORWARD,

@@ -25,7 +25,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from . import backend, isa, numpy_im2col, ops, threads
-from .ops.geometry import ConvGeometry, conv_geometry
+from .geometry import ConvGeometry, conv_geometry
 from .plan import plan
 
 Array = NDArray[Any]

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from .geometry import per_axis
 from .layers import conv, dense, dropout, noise, pad, pool, scale, separable
 from .layers.activation import Activation, ReLU
 from .layers.affine import Affine
@@ -22,7 +23,6 @@ from .layers.norm import BatchNormalization
 from .layers.place import EAGER, Place
 from .layers.pool import MaxPooling
 from .layers.symbolic import Node, Symbolic
-from .ops.geometry import per_axis
 
 PADS: frozenset[type[Layer]] = frozenset({pad.ZeroPadding1D, pad.ZeroPadding2D, pad.ZeroPadding3D})
 AFFINE: frozenset[type[Layer]] = frozenset(  # a subclass may do more than its geometry and weights say

@@ -6,14 +6,13 @@ Channels last, any rank, groups, strides, dilation and padding; each call alloca
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 from numpy.typing import NDArray
 
-if TYPE_CHECKING:
-    from .ops.geometry import ConvGeometry
+from .geometry import ConvGeometry
 
 Array = NDArray[Any]
 

@@ -7,8 +7,8 @@ from typing import Any, NamedTuple
 
 from .backend import current
 from .backend.device_plan import plan_for
+from .geometry import Padding, Shape, Sizes, conv_geometry
 from .ops.check import refuse_choice
-from .ops.geometry import Padding, Shape, Sizes, conv_geometry
 from .ops.separable import separable_geometry
 from .ops.tuned import tuned
 

@@ -10,7 +10,7 @@ from types import TracebackType
 
 from . import backend
 from ._version import __version__
-from .ops.geometry import integer
+from .geometry import integer
 
 __all__ = ["get", "set"]
 

@@ -20,9 +20,9 @@ import numpy as np
 
 from ._version import __version__
 from .backend import current
+from .geometry import ConvGeometry, Padding, Shape, Sizes, conv_geometry, frozen
 from .ops.check import ALGORITHMS
 from .ops.conv import conv, conv_grad_input, conv_grad_weight
-from .ops.geometry import ConvGeometry, Padding, Shape, Sizes, conv_geometry, frozen
 from .ops.pack import pack
 from .ops.tuned import Key, key, winners
 from .plan import plan

@@ -10,7 +10,7 @@ from functools import partial
 from types import TracebackType
 
 from . import backend
-from .ops.geometry import integer
+from .geometry import integer
 
 __all__ = ["get", "set"]
 

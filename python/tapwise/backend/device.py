@@ -10,17 +10,15 @@ from __future__ import annotations
 
 import math
 from functools import lru_cache, partial
-from typing import TYPE_CHECKING, Any, NoReturn
+from typing import Any, NoReturn
 
 import numpy as np
 
+from ..geometry import ConvGeometry, PoolGeometry
 from .device_plan import conv_sizes, plan_fields
 from .groups import by_batch_norm
 from .interface import Array, Memory, PlanFields, Update, Weights
 from .separable import in_two_passes, plan_separable
-
-if TYPE_CHECKING:
-    from ..ops.geometry import ConvGeometry, PoolGeometry
 
 FLOAT32 = np.dtype(np.float32)
 GEOMETRIES = 1024  # kept, made for the extension

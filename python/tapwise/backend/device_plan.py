@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from functools import cache
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from ..geometry import ConvGeometry
 from .cuda_extension import BUILD, load_extension
 from .interface import PlanFields, listed
-
-if TYPE_CHECKING:
-    from ..ops.geometry import ConvGeometry
 
 EMULATED = "_tapwise_cuda_emulated"
 

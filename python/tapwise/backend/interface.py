@@ -9,13 +9,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, TypeAlias, TypedDict
+from typing import Any, NamedTuple, Protocol, TypeAlias, TypedDict
 
 import numpy as np
 import numpy.typing as npt
 
-if TYPE_CHECKING:
-    from ..ops.geometry import ConvGeometry, PoolGeometry
+from ..geometry import ConvGeometry, PoolGeometry
 
 Array: TypeAlias = npt.NDArray[Any]
 Weights: TypeAlias = Any  # an Array, or what the backend's pack returned

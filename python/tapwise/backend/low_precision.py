@@ -5,15 +5,11 @@ Padding is never read: a tap joins only those inputs and outputs that it connect
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from ..geometry import ConvGeometry
+from .interface import Array
 from .taps import images, last, taps, weights
-
-if TYPE_CHECKING:
-    from ..ops.geometry import ConvGeometry
-    from .interface import Array
 
 LEAST = 2.0**-126 * (1 - 2.0**-25)  # float32 rounds this up to its least normal number; what is smaller is flushed
 

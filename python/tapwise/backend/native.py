@@ -7,16 +7,13 @@ from __future__ import annotations
 
 import math
 import os
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ..geometry import ConvGeometry, PoolGeometry
 from . import _core
 from .interface import Array, PlanFields, Update, Weights, listed
 from .separable import in_two_passes
-
-if TYPE_CHECKING:
-    from ..ops.geometry import ConvGeometry, PoolGeometry
 
 name = "native"
 dtypes = (np.dtype(np.float32),)

@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from ..geometry import ConvGeometry, PoolGeometry
+from .interface import Array, PlanFields
 from .low_precision import bf16_algorithm as bf16_algorithm
 from .low_precision import cast as cast
 from .low_precision import conv_bf16 as conv_bf16
@@ -26,10 +28,6 @@ from .taps import images, last, sizes, taps, weights
 from .updates import moving_average as moving_average
 from .updates import optimizer_update as optimizer_update
 from .updates import square_sums as square_sums
-
-if TYPE_CHECKING:
-    from ..ops.geometry import ConvGeometry, PoolGeometry
-    from .interface import Array, PlanFields
 
 name = "reference"
 dtypes: tuple[np.dtype[Any], ...] = tuple(map(np.dtype, (np.float16, np.float32, np.float64, np.longdouble)))

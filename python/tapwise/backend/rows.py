@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from .interface import Array
 from .silent import silent
 from .taps import last
-
-if TYPE_CHECKING:
-    from .interface import Array
 
 
 @silent()

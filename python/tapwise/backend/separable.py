@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-if TYPE_CHECKING:
-    from ..ops.geometry import ConvGeometry
+from ..geometry import ConvGeometry
 
 
 def in_two_passes(conv: Callable[..., None]) -> Callable[..., None]:

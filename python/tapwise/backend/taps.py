@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from ..ops.geometry import ConvGeometry
-    from .interface import Array
+from ..geometry import ConvGeometry
+from .interface import Array
 
 
 def last(x: Array, channels_last: bool) -> Array:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 
+from .interface import Array, Update
 from .silent import silent
-
-if TYPE_CHECKING:
-    from .interface import Array, Update
 
 
 @silent()

@@ -14,10 +14,10 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .. import layers
+from ..geometry import dilated, per_axis, resolve_padding
 from ..layers.layer import Cast, Layer
 from ..layers.symbolic import Node, Symbolic
 from ..model import Model
-from ..ops.geometry import dilated, per_axis, resolve_padding
 
 Pair = tuple[int, int]
 WINDOWS = (layers.Conv2D, layers.DepthwiseConv2D, layers.SeparableConv2D, layers.MaxPooling2D, layers.AveragePooling2D)

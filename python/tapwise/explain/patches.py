@@ -20,8 +20,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from ..console import Progress
+from ..geometry import per_axis
 from ..model import Model
-from ..ops.geometry import per_axis
 from ..saving.weights import replacing
 from .patch_image import LargeImage, large_image
 from .patch_map import ProbabilityMap

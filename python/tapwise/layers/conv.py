@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import constraints, initializers, ops, regularizers
-from ..ops.geometry import frozen, integer, is_channels_last, per_axis
+from ..geometry import frozen, integer, is_channels_last, per_axis
 from .activation import FUSED
 from .affine import Affine
 from .layer import Array, Shape, need_rank

@@ -6,7 +6,7 @@ import math
 from typing import Any
 
 from .. import constraints, initializers, ops, regularizers
-from ..ops.geometry import integer
+from ..geometry import integer
 from .affine import Affine
 from .layer import Array, Shape
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import constraints, initializers, regularizers
-from ..ops.geometry import integer
+from ..geometry import integer
 from .layer import Array, Layer, Parameter, Shape
 
 

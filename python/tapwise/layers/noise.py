@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..ops.geometry import is_channels_last
+from ..geometry import is_channels_last
 from ..random import SeedGenerator, generator, next_seed
 from .dropout import Dropout, mask, share
 from .functions import SELU_ALPHA, SELU_SCALE

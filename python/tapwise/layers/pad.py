@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..ops.geometry import Pairs, explicit_padding, frozen, is_channels_last
+from ..geometry import Pairs, explicit_padding, frozen, is_channels_last
 from .layer import Array, Layer, Shape, need_rank
 
 

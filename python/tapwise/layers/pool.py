@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 import numpy as np
 
 from .. import ops
-from ..ops.geometry import frozen, per_axis
+from ..geometry import frozen, per_axis
 from .layer import Array, Layer, Shape, need_rank
 from .place import Needs, Place
 

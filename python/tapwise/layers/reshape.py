@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..ops.geometry import integer, is_channels_last
+from ..geometry import integer, is_channels_last
 from .layer import Array, Layer, Shape, need_axes, shape_text
 from .place import Needs, Place
 

@@ -8,7 +8,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from ..ops.geometry import frozen, integer, is_channels_last, per_axis
+from ..geometry import frozen, integer, is_channels_last, per_axis
 from .layer import Array, Layer, Shape, need_rank
 
 INTERPOLATIONS = ("nearest", "bilinear", "bicubic")

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import constraints, initializers, ops, regularizers
-from ..ops.geometry import integer
+from ..geometry import integer
 from .layer import Array, Layer, Parameter, Shape
 
 

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import constraints, initializers, ops, regularizers
-from ..ops.geometry import conv_geometry, integer
+from ..geometry import conv_geometry, integer
 from ..ops.separable import is_joined
 from .conv import Conv
 from .layer import Array, Parameter, Shape, need_rank

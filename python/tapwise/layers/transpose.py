@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .. import constraints, initializers, ops, regularizers
-from ..ops.geometry import conv_transpose_geometry, frozen
+from ..geometry import conv_transpose_geometry, frozen
 from .conv import Conv
 from .layer import Array, Shape, need_rank
 

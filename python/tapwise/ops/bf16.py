@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from ..backend import current
+from ..geometry import ConvGeometry, conv_geometry
 from .check import Array, DType, as_array, is_bfloat16, serving, shaped, source, weight, written
-from .geometry import ConvGeometry, conv_geometry
 from .memory import empty
 
 FLOAT32 = np.dtype(np.float32)

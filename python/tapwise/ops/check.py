@@ -7,7 +7,7 @@ import numpy.typing as npt
 from numpy import may_share_memory, ndarray
 
 from ..backend import Backend, current, for_device
-from .geometry import Shape
+from ..geometry import Shape
 from .memory import empty
 
 Array: TypeAlias = npt.NDArray[Any]  # of NumPy or of CuPy, whose functions NumPy's call where arrays are CuPy's

@@ -3,6 +3,7 @@
 from typing import Any
 
 from ..backend import current
+from ..geometry import Padding, Shape, Sizes, conv_geometry, conv_transpose_geometry, is_channels_last
 from .bf16 import conv_bf16_grad_input, conv_bf16_grad_weight
 from .check import (
     ACCURACIES,
@@ -23,7 +24,6 @@ from .check import (
     written,
     written_weight,
 )
-from .geometry import Padding, Shape, Sizes, conv_geometry, conv_transpose_geometry, is_channels_last
 from .low_precision import conv_bf16
 from .memory import empty
 from .pack import PackedWeights, array_or_packed

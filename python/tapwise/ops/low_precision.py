@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 
 from ..backend import current
+from ..geometry import Padding, Shape, Sizes, conv_geometry, integer
 from .check import Array, DType, activation_alpha, as_array, number, refuse_dtype, shaped, source, weight, written
-from .geometry import Padding, Shape, Sizes, conv_geometry, integer
 from .memory import empty
 from .pack import PackedWeights, array_or_packed, used
 

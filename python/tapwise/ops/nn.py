@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Backend
+from ..geometry import ConvGeometry, Shape, conv_geometry
 from ..trace import copied
 from .bf16 import conv_bf16_grad_input, conv_bf16_grad_weight
 from .check import (
@@ -24,7 +25,6 @@ from .check import (
     wide,
     written,
 )
-from .geometry import ConvGeometry, Shape, conv_geometry
 from .low_precision import conv_bf16, result
 from .memory import empty
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Backend
+from ..geometry import integer, is_channels_last
 from .check import (
     Array,
     DType,
@@ -19,7 +20,6 @@ from .check import (
     wide,
     written,
 )
-from .geometry import integer, is_channels_last
 from .memory import empty
 
 

@@ -5,6 +5,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Backend
+from ..geometry import ConvGeometry, Padding, Shape, Sizes, conv_geometry, conv_transpose_geometry
 from .check import (
     ACCURACIES,
     ALGORITHMS,
@@ -17,7 +18,6 @@ from .check import (
     serving,
     weight,
 )
-from .geometry import ConvGeometry, Padding, Shape, Sizes, conv_geometry, conv_transpose_geometry
 from .tuned import tuned
 
 OPERATIONS = {"forward": "conv", "grad_input": "conv_grad_input", "transpose": "conv_transpose"}

@@ -6,8 +6,7 @@ from typing import Any
 import numpy as np
 
 from ..backend import Backend
-from .check import Array, serving, shaped, values, written
-from .geometry import (
+from ..geometry import (
     Padding,
     PoolGeometry,
     Shape,
@@ -18,6 +17,7 @@ from .geometry import (
     pool_geometry,
     spatial,
 )
+from .check import Array, serving, shaped, values, written
 from .memory import empty
 
 INT32 = np.dtype(np.int32)

@@ -3,9 +3,9 @@
 from typing import Any
 
 from ..backend import current
+from ..geometry import ConvGeometry, Padding, Shape, Sizes, conv_geometry, kept
 from .check import Array, activation_alpha, serving, source, written
 from .conv import addends
-from .geometry import ConvGeometry, Padding, Shape, Sizes, conv_geometry, kept
 from .memory import empty
 from .pack import PackedWeights, array_or_packed
 

@@ -4,8 +4,8 @@ import math
 from typing import Any
 
 from ..backend import Backend, Update
+from ..geometry import integer
 from .check import Array, elementwise, number, serving, shaped, source, values, written
-from .geometry import integer
 
 
 def dropout(x: Any, rate: float, seed: int, *, out: Any = None) -> Array:

@@ -3,7 +3,7 @@
 from typing import TypeAlias
 
 from ..backend import Backend
-from .geometry import ConvGeometry
+from ..geometry import ConvGeometry
 
 Key: TypeAlias = tuple[ConvGeometry, str, str, str, str, int]
 

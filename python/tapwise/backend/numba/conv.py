@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from functools import partial
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from ...geometry import ConvGeometry
 from ..separable import in_two_passes
 from . import direct, grouped, im2col, rows
 from .activation import Epilogue, activation_grad
@@ -16,9 +16,6 @@ from .norm import conv_grad_bias
 from .plan import choose, weight_parts
 from .shape import Conv, conv_shape
 from .threads import grain, parallel_for
-
-if TYPE_CHECKING:
-    from ...ops.geometry import ConvGeometry
 
 MULTIPLIED = 8  # multiply-adds in the time of a number moved
 

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 from math import prod
-from typing import TYPE_CHECKING
 
+from ...geometry import ConvGeometry
 from ..interface import PlanFields
 from .im2col import blocks, joins
 from .shape import Conv, conv_shape
-
-if TYPE_CHECKING:
-    from ...ops.geometry import ConvGeometry
 
 POSSIBLE = ("direct", "im2col")
 # Measured on one thread of a Zen 4: where direct and im2col are even.

@@ -12,15 +12,13 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from ...geometry import PoolGeometry
 from .compiled import Array, Size, kernel, typed
 from .threads import grain, parallel_for
-
-if TYPE_CHECKING:
-    from ...ops.geometry import PoolGeometry
 
 BLOCK = 16  # channels of a gradient's chunk: a cache line
 

@@ -8,14 +8,12 @@ from __future__ import annotations
 
 from functools import lru_cache
 from math import prod
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
+from ...geometry import ConvGeometry
 from .compiled import Array, Size, typed
-
-if TYPE_CHECKING:
-    from ...ops.geometry import ConvGeometry
 
 
 class Steps(NamedTuple):

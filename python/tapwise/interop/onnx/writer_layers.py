@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from ... import layers
+from ...geometry import conv_geometry, conv_transpose_geometry, pool_geometry
 from ...layers.layer import Cast
 from ...layers.noise import AlphaDropout, GaussianDropout, GaussianNoise
 from ...layers.symbolic import Node
-from ...ops.geometry import conv_geometry, conv_transpose_geometry, pool_geometry
 from .values import Array, last_axes
 from .writer import Writer, one, pads
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from functools import partial
 from typing import Any
 
+from ...geometry import adaptive_geometry
 from ...ops import adaptive_average_pool, adaptive_average_pool_grad, adaptive_max_pool
-from ...ops.geometry import adaptive_geometry
 from .images import Images, from_indices, means, spread_means, with_indices
 from .layout import Sizes, Tensor, per_axis
 from .plans import Plan, served

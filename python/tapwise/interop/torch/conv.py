@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
+from ...geometry import ConvGeometry, conv_geometry, conv_transpose_geometry
 from ...ops import conv, conv_grad_bias, conv_grad_input, conv_grad_weight, conv_grad_weight_bias, conv_transpose
-from ...ops.geometry import ConvGeometry, conv_geometry, conv_transpose_geometry
 from .layout import Layout, Sizes, Tensor, per_axis
 from .plans import Plan, accuracy, need_float32, served
 

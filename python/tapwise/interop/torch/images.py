@@ -8,9 +8,9 @@ from typing import Any
 
 import torch
 
+from ...geometry import PoolGeometry
 from ...ops import max_pool_grad
 from ...ops.check import Array
-from ...ops.geometry import PoolGeometry
 from .layout import Layout, Tensor, prefers_channels_last
 from .plans import Plan, need_float32
 

@@ -9,8 +9,8 @@ from typing import Any, TypeAlias
 import torch
 from torch._prims_common import suggest_memory_format
 
+from ...geometry import Shape
 from ...ops.check import Array
-from ...ops.geometry import Shape
 from ..counts import torch_counts
 
 Tensor: TypeAlias = Any  # torch.Tensor; PyTorch's own types aren't there when ours are checked

@@ -10,8 +10,8 @@ from functools import partial
 from math import prod
 from typing import Any
 
+from ...geometry import PoolGeometry, pool_geometry, spatial
 from ...ops import average_pool, average_pool_grad, max_pool
-from ...ops.geometry import PoolGeometry, pool_geometry, spatial
 from .images import Images, from_indices, means, spread_means, with_indices
 from .layout import Sizes, Tensor, per_axis
 from .plans import Plan, served

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .... import layers
-from ....ops.geometry import dilated
+from ....geometry import dilated
 from ..builder import Builder, Tensor
 from ..graph import Node
 from ..operators.conv import transpose_pairs

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .... import ops
-from ....ops.geometry import conv_geometry, conv_transpose_geometry, dilated
+from ....geometry import conv_geometry, conv_transpose_geometry, dilated
 from ....ops.separable import is_joined
 from ..fusion import Linear, waiting
 from ..graph import Node

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from math import inf
 from typing import Any, NamedTuple
 
-from ....ops.geometry import dilated, resolve_padding
+from ....geometry import dilated, resolve_padding
 from ..fusion import Padded, Pairs
 from ..graph import Node
 from ..values import Shape, Value

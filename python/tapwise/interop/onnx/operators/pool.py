@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .... import ops
-from ....ops.geometry import dilated, pool_geometry
+from ....geometry import dilated, pool_geometry
 from ..fusion import Pairs
 from ..graph import Node
 from ..run import Run

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from .... import ops
-from ....ops.geometry import conv_geometry
+from ....geometry import conv_geometry
 from ..graph import Node
 from ..run import Run
 from ..values import Array, Value, positive
