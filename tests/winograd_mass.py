@@ -6,6 +6,7 @@ A zero window beside a large pixel has no mass of its own; its tile's products h
 """
 
 from functools import cache
+from math import prod
 
 import numpy as np
 
@@ -70,52 +71,59 @@ def in_two_dimensions(case, x, w):
     return x, w, before
 
 
-def is_long(k):
-    return max(k) == 6 or max(k) > 7
+def stride_of(case):
+    return 2 if case.strides == 2 else 1
 
 
-def taps_of_phase(k):
-    return [min(taps, 3) for taps in k] if is_long(k) else k
+def phases_of(taps, stride):
+    """Where an axis's phases begin, and how many taps each has: of a stride of 2, of a long kernel, of any other."""
+    if stride == 2:
+        return range(2), -(-taps // 2)
+    if taps == 6 or taps > 7:
+        return range(0, taps, 3), 3
+    return range(1), taps
 
 
-def long_phases(x, w, before, outputs):
-    """x, padded, and w of a long kernel by phases of three taps, three pixels apart, which become channels."""
-    axis = 0 if w.shape[0] > 1 else 1
-    count = -(-w.shape[axis] // 3)
-    w = np.concatenate(np.split(pad_or_crop(w, axis, 0, 3 * count), count, axis), 2)
-    reach = [out + taps + 4 for out, taps in zip(outputs, w.shape[:2], strict=True)]  # a last tile reads on
-    steps = [[-pad + (3 * phase if a == axis else 0) for a, pad in enumerate(before)] for phase in range(count)]
-    parts = [pad_or_crop(pad_or_crop(x, 1, -h, reach[0]), 2, -v, reach[1]) for h, v in steps]
-    return np.concatenate(parts, -1), w
+def phase(a, axis, first, stride, size):
+    """size elements, `stride` apart, from `first` on, zeros where a has none."""
+    return np.take(pad_or_crop(a, axis, -first, stride * size), range(0, stride * size, stride), axis)
 
 
-def phases(x, w, before, outputs):
-    """x, padded, and w of a stride of 2 by even and odd rows and columns, which become channels of a stride of 1."""
-    x, w = np.moveaxis(x, 0, -1), np.moveaxis(w, (2, 3), (3, 2))  # two axes of space first
+def phases(x, w, before, outputs, stride):
+    """x, padded, and w of a convolution of stride 1 and short kernels, which has the phases for channels.
+
+    A stride of 2: x by even and odd rows and columns. A long kernel: three taps each, x from 0, 3, 6, ... pixels on.
+    """
     for axis, (pad, out) in enumerate(zip(before, outputs, strict=True)):
-        x = pad_or_crop(x, axis, pad, 2 * out + 2)
-        w = pad_or_crop(w, axis, 0, -(-w.shape[axis] // 2) * 2)
-    x, w = (
-        np.concatenate([a[i::2, j::2] for i in (0, 1) for j in (0, 1)], channels) for a, channels in ((x, 2), (w, 3))
-    )
-    return np.moveaxis(x, -1, 0), np.moveaxis(w, 3, 2)
+        starts, taps = phases_of(w.shape[axis], stride)
+        size = out + taps + 4  # a last tile reads on
+        x = np.concatenate([phase(x, axis + 1, first - pad, stride, size) for first in starts], 3)
+        w = np.concatenate([phase(w, axis, first, stride, taps) for first in starts], 2)
+    return x, w
+
+
+def from_phases(dw, k):
+    """The gradient of w (*k, ci, co) of a stride of 1 from that of its phases."""
+    for axis, taps in enumerate(k):
+        starts, _ = phases_of(taps, 1)
+        dw = np.concatenate(np.split(dw, len(starts), 2), axis)
+    return dw[: k[0], : k[1]]
 
 
 def winograd(case, x, w, tile, *, mass=False):
     """conv(x, w) of a case by F(tile, taps) on each axis that has taps; with mass, the mass."""
     x, w, before = in_two_dimensions(case, x.astype(np.float64), w.astype(np.float64))
     outputs = case.outputs if len(case.k) == 2 else (1, *case.outputs)
-    if case.strides == 2:
-        (x, w), before, tile = phases(x, w, before, outputs), (0, 0), tile + 1
-    elif is_long(case.k):
-        (x, w), before = long_phases(x, w, before, outputs), (0, 0)
+    stride = stride_of(case)
+    x, w = phases(x, w, before, outputs, stride)
+    tile += stride - 1
     y = np.empty((len(x), *outputs, w.shape[-1]))
     down, across = (lines(out, tile, taps) for out, taps in zip(outputs, w.shape[:2], strict=True))
     for h, rows, ah, gh, bh in down:
         for v, cols, aw, gw, bw in across:
             part = x
-            for axis, at, count, a, b in ((1, before[0] - h, rows, ah, bh), (2, before[1] - v, cols, aw, bw)):
-                part = pad_or_crop(part, axis, at, (count - 1) * len(a) + b.shape[1])
+            for axis, first, count, a, b in ((1, h, rows, ah, bh), (2, v, cols, aw, bw)):
+                part = pad_or_crop(part, axis, -first, (count - 1) * len(a) + b.shape[1])
             windows = np.lib.stride_tricks.sliding_window_view(part, (bh.shape[1], bw.shape[1]), (1, 2))
             tiles = windows[:, :: len(ah), :: len(aw)]  # (n, rows, cols, ci, height, width)
             operands = (tiles, w, ah, gh, bh, aw, gw, bw)
@@ -142,15 +150,14 @@ def winograd_gradient(case, x, dy, tile, *, mass=False):
     dy = dy.astype(np.float64) if case.data_format == "channels_last" else np.moveaxis(dy.astype(np.float64), 1, -1)
     dy = dy if len(case.k) == 2 else dy[:, None]
     k = w.shape[:2]
-    if is_long(k):
-        (x, w), before = long_phases(x, w, before, dy.shape[1:3]), (0, 0)
+    x, w = phases(x, w, before, dy.shape[1:3], 1)
     steps = [1 if taps == 1 else tile for taps in w.shape[:2]]
     (ah, gh, bh), (aw, gw, bw) = (matrices(taps, step) for taps, step in zip(w.shape[:2], steps, strict=True))
     if mass:
         x, dy, ah, gh, bh, aw, gw, bw = (np.abs(a) for a in (x, dy, ah, gh, bh, aw, gw, bw))
-    for axis, b, step, pad in zip((1, 2), (bh, bw), steps, before, strict=True):
+    for axis, b, step in zip((1, 2), (bh, bw), steps, strict=True):
         count = -(-dy.shape[axis] // step)
-        x = pad_or_crop(x, axis, pad, (count - 1) * step + len(b))
+        x = pad_or_crop(x, axis, 0, (count - 1) * step + len(b))
         dy = pad_or_crop(dy, axis, 0, count * step)
     windows = np.lib.stride_tricks.sliding_window_view(x, (len(bh), len(bw)), (1, 2))[:, :: steps[0], :: steps[1]]
     n, rows, cols = windows.shape[:3]
@@ -158,25 +165,25 @@ def winograd_gradient(case, x, dy, tile, *, mass=False):
     v = np.einsum("ai,bj,nrkcij->abnrkc", bh, bw, windows, optimize=True)
     g = np.einsum("ai,bj,nrikjo->abnrko", gh, gw, tiles, optimize=True)
     m = np.einsum("abnrkc,abnrko->abco", v, g, optimize=True)
-    dw = np.einsum("ia,jb,abco->ijco", ah, aw, m, optimize=True)
-    if is_long(k):
-        axis = 0 if k[0] > 1 else 1
-        dw = np.concatenate(np.split(dw, -(-max(k) // 3), 2), axis)[: k[0], : k[1]]
+    dw = from_phases(np.einsum("ia,jb,abco->ijco", ah, aw, m, optimize=True), k)
     dw = dw if len(case.k) == 2 else dw[0]
     return dw if case.data_format == "channels_last" else np.moveaxis(dw, (-1, -2), (0, 1))
+
+
+def points(taps, tile):
+    """Points of both axes' transforms."""
+    return sum(1 if t == 1 else tile + t - 1 for t in taps)
 
 
 def winograd_gradient_terms(case, tile):
     """Roundings on the way to a weight's gradient: the tiles' sum, and the transforms of x, dy and dw."""
     outputs = (1, *case.outputs)[-len(case.k) :]
     tiles = case.x[0] * np.prod([-(-o // (1 if k == 1 else tile)) for o, k in zip(outputs, case.k, strict=True)])
-    points = sum(1 if taps == 1 else tile + taps - 1 for taps in taps_of_phase(case.k))
-    return int(tiles) + 3 * points + 6
+    return int(tiles) + 3 * points([phases_of(k, 1)[1] for k in case.k], tile) + 6
 
 
 def winograd_terms(case, tile):
     """Roundings on the way from x and w to an output: the sum over channels, the transforms of x, w and y."""
-    k = taps_of_phase(case.k)
-    points = sum(1 if taps == 1 else tile + taps - 1 for taps in k)
-    phases = 4 if case.strides == 2 else -(-max(case.k) // 3) if is_long(case.k) else 1
-    return case.ci * phases + 2 * points + 3 + sum(k)
+    stride = stride_of(case)
+    starts, taps = zip(*(phases_of(k, stride) for k in case.k), strict=True)
+    return case.ci * prod(map(len, starts)) + 2 * points(taps, tile + stride - 1) + 3 + sum(taps)
