@@ -109,11 +109,12 @@ void layer_norm_grad(const Groups& groups, const float* dy, const float* x, cons
   double* const sums = doubles(memory);
   float* const inverse = memory + sums_floats;
   split(chunks, chunk * channels, [&](Index begin, Index end) {
-    const Index first = begin * chunk, last = std::min(rows, end * chunk);
-    for (Index row = first; row < last; ++row)
-      inverse[row] = static_cast<float>(inverse_deviation(variance[row], epsilon));
-    t.layer_norm_grad_sums(s, dy, x, mean, inverse, sums, begin, end);
-    t.layer_norm_grad_input(s, dy, x, gamma, mean, inverse, dx, first, last);
+    for (Index part = begin; part < end; ++part) {
+      const Index first = part * chunk, last = std::min(rows, first + chunk);
+      for (Index row = first; row < last; ++row)
+        inverse[row] = static_cast<float>(inverse_deviation(variance[row], epsilon));
+      t.layer_norm_grad(s, dy, x, gamma, mean, inverse, dx, sums + part * 2 * channels, first, last);
+    }
   });
   add_parts(groups, chunks, sums, dgamma, dbeta);
 }

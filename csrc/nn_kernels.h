@@ -73,12 +73,10 @@ using NormGradInput = void(const Norm&, const NormMask&, const float* dy, const 
 // y = (x - mean) * inverse * gamma + beta
 using LayerNormForward = void(const Norm&, const float* x, const float* gamma, const float* beta, const float* mean,
                               const float* inverse, float* y, Index begin, Index end);
-// Sums (chunks, 2, channels) of dy and dy * (x - mean) * inverse. Range: chunks.
-using LayerNormGradSums = void(const Norm&, const float* dy, const float* x, const float* mean, const float* inverse,
-                               double* sums, Index begin, Index end);
 // With g = dy * gamma, dx = inverse * (g - mean(g) - (x - mean) * inverse^2 * mean(g * (x - mean))); dx may be dy.
-using LayerNormGradInput = void(const Norm&, const float* dy, const float* x, const float* gamma, const float* mean,
-                                const float* inverse, float* dx, Index begin, Index end);
+// Sums (2, channels) over the rows, of dy and dy * (x - mean) * inverse.
+using LayerNormGrad = void(const Norm&, const float* dy, const float* x, const float* gamma, const float* mean,
+                           const float* inverse, float* dx, double* sums, Index begin, Index end);
 // Per channel dx = dy * scale - shift - (x - mean) * slope; dx may be dy. Range: as NormForward's.
 using GroupNormGradInput = void(const Norm&, const float* dy, const float* x, const float* mean, const float* scale,
                                 const float* shift, const float* slope, float* dx, Index begin, Index end);
