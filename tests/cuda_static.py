@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
 
+from made_once import made_once
 from tools import output
 
 CUDA = Path(__file__).parents[1] / "csrc/cuda"
@@ -70,13 +71,21 @@ class Compiled:
 
     source: str
     folder: Path
-    seconds: float  # of processors
-    log: str
     architectures: tuple
 
     @property
     def bytes(self):
         return (self.folder / "object.o").stat().st_size
+
+    @property
+    def seconds(self):
+        """Of processors."""
+        return float((self.folder / "seconds").read_text())
+
+    @property
+    def log(self):
+        """What ptxas said of each kernel."""
+        return (self.folder / "log").read_text()
 
     @cached_property
     def kernels(self):
@@ -109,16 +118,19 @@ class Compiled:
 
 
 def compiled(source, folder, architectures=ARCHITECTURES):
-    """Compile a source, warnings as errors, and keep the intermediate files in a new folder inside `folder`."""
-    folder = folder / source.stem
-    folder.mkdir()
-    targets = [word for n in architectures for word in ("-gencode", f"arch=compute_{n},code=sm_{n}")]
-    kept = ["--threads", 2, "--keep", "--keep-dir", folder, "-c", source, "-o", folder / "object.o"]
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    log = output("nvcc", *FLAGS, *targets, *kept, errors_too=True)
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    seconds = after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime
-    return Compiled(source.name, folder, seconds, log, tuple(architectures))
+    """Compile a source, warnings as errors, unless it is done; a folder in `folder` keeps the intermediate files."""
+
+    def compile_into(new):
+        new.mkdir(exist_ok=True)
+        targets = [word for n in architectures for word in ("-gencode", f"arch=compute_{n},code=sm_{n}")]
+        kept = ["--threads", 2, "--keep", "--keep-dir", new, "-c", source, "-o", new / "object.o"]
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        log = output("nvcc", *FLAGS, *targets, *kept, errors_too=True)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        (new / "log").write_text(log)
+        (new / "seconds").write_text(str(after.ru_utime - before.ru_utime + after.ru_stime - before.ru_stime))
+
+    return Compiled(source.name, made_once(folder / source.stem, compile_into), tuple(architectures))
 
 
 def demangled(symbols):
@@ -128,9 +140,10 @@ def demangled(symbols):
 
 
 def short(signature):
-    """A kernel's name and template arguments, without namespaces; a tile by its rows and columns."""
+    """A kernel's name and template arguments, without namespaces; a tile by its rows, columns and elements."""
     signature = re.sub(r"tapwise::(?:cuda::)?|\(anonymous namespace\)::|^void |\((?:bool|int)\)", "", signature)
-    signature = re.sub(r"\w*Tile<(?:[a-z_]\w*, )?(\d+), (\d+)[^>]*>", r"\1 x \2", signature)
+    signature = re.sub(r"\w*Tile<(\d+), (\d+)[^>]*>", r"\1 x \2", signature)
+    signature = re.sub(r"TensorTile<(\w+), (\d+), (\d+)[^>]*>", r"\2 x \3 \1", signature).replace("__nv_", "")
     return signature.partition("(")[0].replace(" >", ">")
 
 

@@ -13,7 +13,7 @@ from pathlib import Path
 from cuda_occupancy import DEVICES, WORK, blocks_resident, occupancy
 from cuda_static import ARCHITECTURES, compiled, main_loop, nvdisasm, sources
 
-A_PRODUCT = re.compile("product|winograd_2x2|im2col_tensor")  # kernels with a main loop of multiply-adds
+A_PRODUCT = re.compile(r"product|winograd_2x2|im2col_\w*tensor")  # kernels with a main loop of multiply-adds
 
 
 def table(titles, rows):

@@ -50,5 +50,5 @@ ENGINES = NATIVE + [Engine(name) for name in tapwise.backend.available() if name
 WINOGRAD = NATIVE
 if CHOSEN := os.environ.get("TAPWISE_TEST_BACKEND"):  # test_cuda_emulated.py runs this suite on a backend of its own
     NATIVE, ENGINES = [], [Engine(CHOSEN)]
-    WINOGRAD = [Engine(CHOSEN)] if CHOSEN.startswith("cuda") else []
+    WINOGRAD = LOW_PRECISION = ENGINES if CHOSEN.startswith("cuda") else []
 FASTEST = [*NATIVE[:1], *(engine for engine in ENGINES if engine.backend == "numba")]

@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
+from made_once import made_once, shared_folder
 from tools import need, output
 
 ROOT = Path(__file__).parents[1]
 pytestmark = [
     pytest.mark.slow,
     pytest.mark.timeout(1200),
-    pytest.mark.xdist_group("cuda"),
     pytest.mark.skipif(sys.platform != "linux", reason="the emulator switches stacks as Linux has them: run it there"),
 ]
 # What fills a processor's caches is one round of a device's tiles.
@@ -26,17 +26,19 @@ SHORT = "not images and not larger_than_the_caches"
 
 @pytest.fixture(scope="module")
 def emulated(tmp_path_factory):
-    """The folder of the module with the kernels, built once."""
+    """The folder of the module with the kernels."""
     need("cmake", "cmake")
     need("c++", "g++")
-    folder = tmp_path_factory.mktemp("emulated")
+    return made_once(shared_folder(tmp_path_factory) / "emulated", build)
+
+
+def build(folder):
     options = [f"-DTAPWISE_{name}=ON" for name in ("CUDA_EMULATED", "WERROR")]
     where = output(sys.executable, "-m", "pybind11", "--cmakedir").strip()
     output(
         "cmake", "-S", ROOT, "-B", folder, f"-Dpybind11_DIR={where}", f"-DPython_EXECUTABLE={sys.executable}", *options
     )
     output("cmake", "--build", folder, "--target", "_tapwise_cuda_emulated", "--parallel", os.cpu_count())
-    return folder
 
 
 def run_tests(emulated, *arguments, seed=0, tile=0):
@@ -76,8 +78,15 @@ def test_padding_contributes_nothing(emulated):
     run_tests(emulated, "tests/test_conv_nonfinite.py", seed=2)
 
 
-def test_tensor_cores(emulated):
-    run_tests(emulated, "tests/children/tensor_cores.py", seed=1)
+@pytest.mark.parametrize("seed", [0, 1, 2])
+def test_tensor_cores(emulated, seed):
+    run_tests(emulated, "tests/children/tensor_cores.py", seed=seed)
+
+
+def test_bfloat16(emulated):
+    """But for what is of the host: bits of sums, threads."""
+    run_tests(emulated, "tests/test_bf16.py", "-k", "(emulated or within) and not every_level and not threads", seed=1)
+    run_tests(emulated, "tests/test_mixed_precision.py", seed=2)
 
 
 def test_training_takes_the_native_steps(emulated):

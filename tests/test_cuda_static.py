@@ -5,16 +5,22 @@ Budget, on two cores: 3 minutes, in which each source is compiled once.
 """
 
 import re
+import sys
 from pathlib import Path
 
 import pytest
 
 from cuda_occupancy import MOST_REGISTERS_A_THREAD, REGISTERS, STATIC_SHARED_BYTES, WORK, blocks_resident
 from cuda_static import ARCHITECTURES, CUDA, compiled, main_loop, nvdisasm, sources, stack_accesses
+from made_once import shared_folder
 from tools import need
 
 ROOT = Path(__file__).parents[1]
-pytestmark = [pytest.mark.slow, pytest.mark.timeout(2700), pytest.mark.xdist_group("cuda static")]
+pytestmark = [
+    pytest.mark.slow,
+    pytest.mark.timeout(2700),
+    pytest.mark.skipif(sys.platform != "linux", reason="Linux' locks share the builds: run it there"),
+]
 # Of sm_80 and sm_90.
 FLOORS = {
     "im2col_product<128 x 128, 4>": 0.55,
@@ -29,7 +35,7 @@ def results(tmp_path_factory):
     """What each source compiles to."""
     need("nvcc", "nvidia-cuda-toolkit, or NVIDIA's own")
     need("c++filt", "binutils")
-    folder = tmp_path_factory.mktemp("static")
+    folder = shared_folder(tmp_path_factory) / "static"
     return [compiled(source, folder) for source in sources()]
 
 

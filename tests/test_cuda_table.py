@@ -78,6 +78,8 @@ def test_kernels_are_named_by_their_tiles():
     place = "tapwise::cuda::(anonymous namespace)::"
     name = f"void {place}im2col_product<tapwise::cuda::Tile<128, 64, 8, 8>, 4>(tapwise::cuda::Walk, float const*)"
     assert short(name) == "im2col_product<128 x 64, 4>"
+    name = f"void {place}im2col_grad_tensor<tapwise::cuda::TensorTile<__nv_bfloat16, 128, 64, 32> >(int)"
+    assert short(name) == "im2col_grad_tensor<128 x 64 bfloat16>"
     assert short(f"void {place}channel_sums<{place}Moments, (int)32>({place}Moments)") == "channel_sums<Moments, 32>"
 
 

@@ -3,6 +3,7 @@
 
 #include "elements.h"
 #include "ops.h"
+#include "tensor.h"
 #include "walk.h"
 
 namespace tapwise::cuda {
@@ -16,7 +17,8 @@ void direct_forward(const Conv&, const float* x, const float* w, const Epilogue&
                     const int* only_if = nullptr);
 void direct_grad_input(const Conv&, const float* dy, const float* w, const Epilogue&, float* dx, Stream,
                        const int* only_if = nullptr);
-void direct_grad_weight(const Conv&, const float* x, const float* dy, float* dw, Stream, const int* only_if = nullptr);
+template <class E>
+void direct_grad_weight(const Conv&, const E* x, const E* dy, float* dw, Stream, const int* only_if = nullptr);
 
 template <class E, class To>
 void direct_walk(const Walk&, const WeightStrides&, const E* x, const E* w, const Epilogue&, To* y, const int* only_if,
@@ -36,11 +38,15 @@ void im2col_forward(const Conv&, int tile, const float* x, const float* w, const
 void im2col_grad_input(const Conv&, int tile, const float* dy, const float* w, const Epilogue&, float* dx, Stream);
 void im2col_grad_weight(const Conv&, int tile, const float* x, const float* dy, float* dw, Stream);
 
-// The same in TF32, on tensor cores; workspace: at most.
+// The same on tensor cores: tiles of 16, 64 or 128 rows. TF32's forward pass or input gradient; workspace: at most.
 bool has_tensor_cores();
-Index tf32_workspace_floats(const Conv&, Pass);
-void tf32_forward(const Conv&, int tile, const float* x, const float* w, const Epilogue&, float* y, Stream);
-void tf32_grad_input(const Conv&, int tile, const float* dy, const float* w, const Epilogue&, float* dx, Stream);
+constexpr Index tensor_columns(Index rows) {
+  return rows < 64 ? rows : 64;
+}
+Index tf32_workspace_floats(const Conv&, Pass, int tile);
+void tf32_pass(const Conv&, Pass, int tile, const float* x, const float* w, const Epilogue&, float* y, Stream);
+template <class E>
+void tensor_grad_weight(const Conv&, int tile, const E* x, const E* dy, float* dw, Stream);
 
 // x (n, c, positions) or (n, positions, c) -> (n, positions, c), each `group` channels with zeros up to `padded`.
 template <class E>
@@ -73,13 +79,19 @@ Index winograd_workspace_floats(const Conv&, Pass, int outputs, int tile);
 class NonFinite {
  public:
   NonFinite(const Conv&, const float* w, Stream);  // of w, with its strides
-  NonFinite(Index size, const float* dy, Stream);
+  template <class E>
+  NonFinite(Index size, const E* dy, Stream);
   const int* flag() const { return reinterpret_cast<const int*>(memory_.floats()); }
 
  private:
   Scratch memory_;
 };
 bool meets_padding(const Walk&);
+bool meets_padding(const Conv&, Pass);
+
+// The walks of the forward pass, or of the input gradient.
+Index walks(const Conv&, Pass);
+Walk walk_of(const Conv&, Pass, Index number);
 
 // dw, with its strides, is the sum of partial (splits, groups, taps, ci, co) in order; ci and co of one group.
 void add_partials(const Conv&, Index splits, const float* partial, float* dw, Stream);
@@ -87,5 +99,7 @@ void add_partials(const Conv&, Index splits, const float* partial, float* dw, St
 Index depthwise_partial_floats(const Conv&);
 Index im2col_packed_floats(const Conv&);
 Index im2col_partial_floats(const Conv&, int tile);
+template <class E>
+Index tensor_partial_floats(const Conv&, int tile);
 
 }  // namespace tapwise::cuda

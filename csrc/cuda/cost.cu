@@ -48,7 +48,7 @@ struct Shares {
 };
 constexpr Shares kProduct{{0.29, 0.31, 0.31, 0.63}}, kScalars{{0.20, 0.25, 0.29, 0.29}},
     kGradient{{0.20, 0.29, 0.37, 0.60}}, kFrequency{{0.58, 0.62, 0.61, 0.81}}, kFused{{0.20, 0.60, 0.60, 0.60}},
-    kTensor{{0.02, 0.07, 0.07, 0.07}};
+    kTensor{{0.02, 0.07, 0.07, 0.07}}, kTensorGradient{{0.03, 0.09, 0.09, 0.09}};
 constexpr double kTensorProducts = 32;
 
 // A launch of blocks that multiply tiles.
@@ -106,36 +106,48 @@ double share_of(const Shares& s, int rows) {
 
 // Launches that look for infinite factors, and the one that has nothing to do where there are none.
 double guard_seconds(const Conv& s, Pass pass, const Device& d) {
-  bool padded = pass != Pass::grad_input && meets_padding(forward_walk(s));
-  for (Index phase = 0; pass == Pass::grad_input && phase < phases(s); ++phase)
-    padded = padded || meets_padding(grad_input_walk(s, phase));
   const double looked_at = pass == Pass::grad_weight ? output_bytes(s) : weight_bytes(s);
-  return padded ? copy_seconds(looked_at, d) + kLaunch : 0;
+  return meets_padding(s, pass) ? copy_seconds(looked_at, d) + kLaunch : 0;
+}
+
+// Multiply-adds a cycle of tensor cores.
+double tensor_rate(const Shares& shares, int rows, const Device& d) {
+  return std::min(rates_of(d).tensor_lanes, 128 * kTensorProducts * share_of(shares, rows));
+}
+
+// Of an array whose channels tensor cores want last, in fours.
+double padding_seconds(const Conv& s, Index channels, double bytes, const Device& d) {
+  return s.layout == Layout::channels_last && channels / s.groups % 4 == 0 ? 0 : copy_seconds(2 * bytes, d);
 }
 
 double im2col_gradient_seconds(const Conv& s, const Plan& p, const Device& d) {
-  const Index pixels = s.n * s.od * s.oh * s.ow, weights = im2col_partial_floats(s, p.rows);
+  const Index pixels = s.n * s.od * s.oh * s.ow;
+  const Index weights = p.tf32 ? tensor_partial_floats<float>(s, p.rows) : im2col_partial_floats(s, p.rows);
   const double splits = std::max(1.0, 4 * real(weights) / std::max(4.0, weight_bytes(s)));
-  const Launch l = product(p.blocks * static_cast<Index>(splits), p.rows, p.columns, real(pixels) / splits,
-                           share_of(kGradient, p.rows), rates_of(d).lanes);
-  return seconds_of(l, all_bytes(s), d) + copy_seconds((splits + 1) * weight_bytes(s), d);
+  Launch l = product(p.blocks * static_cast<Index>(splits), p.rows, p.columns, real(pixels) / splits,
+                     share_of(kGradient, p.rows), rates_of(d).lanes);
+  double padding = 0;
+  if (p.tf32) {
+    l.rate = tensor_rate(kTensorGradient, p.rows, d);
+    padding = padding_seconds(s, s.ci, input_bytes(s), d) + padding_seconds(s, s.co, output_bytes(s), d);
+  }
+  return padding + seconds_of(l, all_bytes(s), d) + copy_seconds((splits + 1) * weight_bytes(s), d);
 }
 
 double im2col_seconds(const Conv& s, Pass pass, const Plan& p, const Device& d) {
   if (pass == Pass::grad_weight) return im2col_gradient_seconds(s, p, d);
   const Rates r = rates_of(d);
   const bool backward = pass == Pass::grad_input, last = s.layout == Layout::channels_last;
-  const Index from = (backward ? s.co : s.ci) / s.groups, walks = backward ? phases(s) : 1;
-  const double depth = real(s.kd * s.kh * s.kw * from) / real(walks);
+  const Index from = backward ? s.co : s.ci, walks = backward ? phases(s) : 1;
+  const double depth = real(s.kd * s.kh * s.kw * (from / s.groups)) / real(walks);
   const bool fours = takes_fours(s, pass);
   Launch l = product(p.blocks, p.rows, p.columns, depth, share_of(fours ? kProduct : kScalars, p.rows), r.lanes);
-  double packing = backward || !last ? copy_seconds(2 * weight_bytes(s) / real(walks), d) : 0;
+  const double packing = backward || !last || p.tf32 ? copy_seconds(2 * weight_bytes(s) / real(walks), d) : 0;
+  double padding = 0;
   if (p.tf32) {
-    l.rate = std::min(r.tensor_lanes, 128 * kTensorProducts * share_of(kTensor, p.rows));
-    packing = copy_seconds(2 * weight_bytes(s) / real(walks), d);
+    l.rate = tensor_rate(kTensor, p.rows, d);
+    padding = padding_seconds(s, from, backward ? output_bytes(s) : input_bytes(s), d);
   }
-  const double padding =
-      p.tf32 && !(last && from % 4 == 0) ? copy_seconds(2 * (backward ? output_bytes(s) : input_bytes(s)), d) : 0;
   return padding + real(walks) * (packing + seconds_of(l, all_bytes(s) / real(walks), d));
 }
 

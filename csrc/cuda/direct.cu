@@ -11,7 +11,6 @@
 #include "activation.h"
 #include "conv.h"
 #include "division.h"
-#include "tensor.h"
 
 namespace tapwise::cuda {
 namespace {
@@ -77,9 +76,9 @@ __global__ __launch_bounds__(kThreads, 2) void direct_conv(const Walk s, const W
 }
 
 // A block for each weight.
-template <int kBlock>
+template <int kBlock, class E>
 __global__ __launch_bounds__(kBlock) void direct_grad(const Walk s, const WeightStrides strides, const int* guard,
-                                                      const float* __restrict__ x, const float* __restrict__ dy,
+                                                      const E* __restrict__ x, const E* __restrict__ dy,
                                                       float* __restrict__ dw) {
   CU_SHARED(float, sums, [kBlock]);
   const auto channels = static_cast<unsigned>(s.groups * s.co), ci = static_cast<unsigned>(s.ci);
@@ -95,9 +94,9 @@ __global__ __launch_bounds__(kBlock) void direct_grad(const Walk s, const Weight
     const int d = p.d * s.d.step + s.d.first + kd * s.d.tap_step, h = p.h * s.h.step + s.h.first + kh * s.h.tap_step;
     const int v = p.w * s.w.step + s.w.first + kw * s.w.tap_step;
     if (inside(d, s.d.inputs) && inside(h, s.h.inputs) && inside(v, s.w.inputs))
-      sum +=
-          x[p.image * s.from_image + d * s.d.from + h * s.h.from + v * s.w.from + (group * s.ci + c) * s.from_channel] *
-          dy[output_at(s, p) + channel * s.to_channel];
+      sum += widened(x[p.image * s.from_image + d * s.d.from + h * s.h.from + v * s.w.from +
+                       (group * s.ci + c) * s.from_channel]) *
+             widened(dy[output_at(s, p) + channel * s.to_channel]);
   }
   sums[t] = sum;
   for (int half = kBlock / 2; half > 0; half /= 2) {
@@ -138,13 +137,17 @@ void direct_grad_input(const Conv& c, const float* dy, const float* w, const Epi
     direct_walk(grad_input_walk(c, phase), strides_of(c, true), dy, w, e, dx, only_if, stream);
 }
 
-void direct_grad_weight(const Conv& c, const float* x, const float* dy, float* dw, Stream stream, const int* only_if) {
+template <class E>
+void direct_grad_weight(const Conv& c, const E* x, const E* dy, float* dw, Stream stream, const int* only_if) {
   const Walk s = forward_walk(c);
   const Index weights = s.taps() * s.ci * s.groups * s.co;
   constexpr Index kFew = 1024;  // pixels: a warp takes less time to add up
   const auto few = s.pixels() <= kFew;
-  launch(few ? direct_grad<32> : direct_grad<kThreads>, weights, few ? 32 : kThreads, stream, s, strides_of(c, false),
-         only_if, x, dy, dw);
+  launch(few ? direct_grad<32, E> : direct_grad<kThreads, E>, weights, few ? 32 : kThreads, stream, s,
+         strides_of(c, false), only_if, x, dy, dw);
 }
+
+template void direct_grad_weight(const Conv&, const float*, const float*, float*, Stream, const int*);
+template void direct_grad_weight(const Conv&, const Half*, const Half*, float*, Stream, const int*);
 
 }  // namespace tapwise::cuda

@@ -3,108 +3,12 @@
 //   x, dy              -> 8 pixels of a and dy at a time, into shared memory
 //   a, dy              -> partial (splits, groups, taps ci, co), each the sum over a stretch of pixels
 //   partial            -> dw, added up in the order of the stretches: the same bits each time
-//
-// The stretches follow from the sizes alone: enough blocks for a large device, and at least 512 pixels in each.
-#include <algorithm>
-
 #include "conv.h"
 #include "gemm.h"
+#include "im2col_grad.h"
 
 namespace tapwise::cuda {
 namespace {
-
-// A row of a': a tap's place relative to the pixel's, and the address of its channel. A row past the end lies outside
-// of every input.
-struct TapRow {
-  int d, h, w;
-  Index channel;
-};
-
-struct GradPlace {
-  Index row, group, split;
-  int column;
-};
-
-template <class T>
-__device__ __forceinline__ GradPlace grad_place(const Walk& s) {
-  const auto across = static_cast<unsigned>((s.co + T::kN - 1) / T::kN);
-  const auto down = static_cast<unsigned>((s.taps() * s.ci + T::kM - 1) / T::kM);
-  const auto groups = static_cast<unsigned>(s.groups);
-  const unsigned rest = blockIdx.x / across, far = rest / down;
-  return {Index{rest % down} * T::kM, Index{far % groups}, Index{far / groups},
-          static_cast<int>(blockIdx.x % across) * T::kN};
-}
-
-__device__ __forceinline__ TapRow tap_row(const Walk& s, Index row, Index group) {
-  if (row >= s.taps() * s.ci) return {-(1 << 30), 0, 0, 0};
-  const Index tap = row / s.ci, c = row % s.ci;
-  const auto kw = static_cast<int>(tap % s.w.taps), kh = static_cast<int>(tap / s.w.taps % s.h.taps);
-  const auto kd = static_cast<int>(tap / s.w.taps / s.h.taps);
-  return {s.d.first + kd * s.d.tap_step, s.h.first + kh * s.h.tap_step, s.w.first + kw * s.w.tap_step,
-          (group * s.ci + c) * s.from_channel};
-}
-
-// One pixel a step, `by` further each time, without division.
-__device__ __forceinline__ void advance(const Walk& s, Pixel& p, int by) {
-  p.w += by;
-  while (p.w >= s.w.outputs) {
-    p.w -= s.w.outputs;
-    if (++p.h < s.h.outputs) continue;
-    p.h = 0;
-    if (++p.d < s.d.outputs) continue;
-    p.d = 0;
-    ++p.image;
-  }
-}
-
-template <class T>
-struct GradLoader {
-  static constexpr int kApart = T::kThreads / T::kDepth;
-  static constexpr int kCount = (T::kM + kApart - 1) / kApart, kColumns = (T::kN + kApart - 1) / kApart;
-  static_assert(T::kM % kApart == 0 && T::kN % kApart == 0);
-
-  const Walk& s;
-  const float *x, *dy;
-  int slot, first, column, left;  // pixels, at first
-  Pixel at;
-  TapRow rows[kCount];
-
-  __device__ __forceinline__ GradLoader(const Walk& walk, const float* from, const float* gradient,
-                                        const GradPlace& place, Index begin, Index stop)
-      : s(walk), x(from), dy(gradient + place.group * walk.co * walk.to_channel), column(place.column) {
-    const int t = static_cast<int>(threadIdx.x);
-    const bool channels_first = s.from_channel != 1;
-    slot = channels_first ? t % T::kDepth : t / kApart;
-    first = channels_first ? t / T::kDepth : t % kApart;
-    left = static_cast<int>(stop - begin) - slot;
-    at = pixel_of(s, left > 0 ? begin + slot : begin);
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) rows[i] = tap_row(s, place.row + first + i * kApart, place.group);
-  }
-
-  __device__ __forceinline__ void load(float (&a)[T::kDepth][T::kM], float (&b)[T::kDepth][T::kN]) {
-    const bool is_pixel = left > 0;
-    const int d = at.d * s.d.step, h = at.h * s.h.step, w = at.w * s.w.step;
-    const Index image = at.image * s.from_image;
-#pragma unroll
-    for (int i = 0; i < kCount; ++i) {
-      const TapRow& r = rows[i];
-      const bool hits =
-          is_pixel && inside(d + r.d, s.d.inputs) && inside(h + r.h, s.h.inputs) && inside(w + r.w, s.w.inputs);
-      const Index offset = image + r.channel + (d + r.d) * s.d.from + (h + r.h) * s.h.from + (w + r.w) * s.w.from;
-      __pipeline_memcpy_async(&a[slot][first + i * kApart], hits ? x + offset : x, 4, hits ? 0 : 4);
-    }
-    const float* const row = dy + (is_pixel ? output_at(s, at) : 0);
-#pragma unroll
-    for (int i = 0; i < kColumns; ++i) {
-      const int n = first + i * kApart;
-      const bool hits = is_pixel && column + n < s.co;
-      __pipeline_memcpy_async(&b[slot][n], hits ? row + (column + n) * s.to_channel : dy, 4, hits ? 0 : 4);
-    }
-    if (is_pixel) advance(s, at, T::kDepth);
-    left -= T::kDepth;
-  }
-};
 
 template <class T>
 __global__ __launch_bounds__(T::kThreads,
@@ -114,7 +18,7 @@ __global__ __launch_bounds__(T::kThreads,
   CU_SHARED(float, b, [T::kStages][T::kDepth][T::kN]);
   const GradPlace at = grad_place<T>(s);
   const Index begin = at.split * stretch, end = begin + stretch < s.pixels() ? begin + stretch : s.pixels();
-  GradLoader<T> loader(s, x, dy, at, begin, end);
+  GradLoader<T, float, 1> loader(s, x, dy, at, begin, end);
   Sums<T> sums;
   pipelined<T>(
       static_cast<int>((end - begin + T::kDepth - 1) / T::kDepth), [&](int stage) { loader.load(a[stage], b[stage]); },
@@ -133,18 +37,10 @@ __global__ __launch_bounds__(T::kThreads,
   }
 }
 
-struct Split {
-  Index count, stretch;
-};
-
 Split split_of(const Conv& c, int tile) {
-  constexpr Index kBlocks = 256, kLeast = 512, kMost = Index{1} << 30;
-  const Index pixels = c.n * c.od * c.oh * c.ow;
-  const Index tiles =
-      ceil_div(c.kd * c.kh * c.kw * (c.ci / c.groups), tile) * ceil_div(c.co / c.groups, tile) * c.groups;
-  const Index most = std::max<Index>(1, std::min(ceil_div(kBlocks, tiles), pixels / kLeast));
-  const Index stretch = std::min(ceil_div(ceil_div(pixels, most), 8) * 8, kMost);
-  return {pixels ? ceil_div(pixels, stretch) : 0, stretch};
+  const Index rows = c.kd * c.kh * c.kw * (c.ci / c.groups);
+  const Index tiles = ceil_div(rows, tile) * ceil_div(c.co / c.groups, tile) * c.groups;
+  return split_pixels(c.n * c.od * c.oh * c.ow, tiles, Tile128::kDepth);
 }
 
 template <class T>

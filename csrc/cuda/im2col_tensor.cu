@@ -10,30 +10,22 @@ bool has_tensor_cores() {
   return major >= 8;
 }
 
-Index tf32_workspace_floats(const Conv& c, Pass pass) {
-  const bool forward = pass == Pass::forward;
-  const Index channels = padded<float>((forward ? c.ci : c.co) / c.groups) * c.groups;
-  const Index pixels = c.n * (forward ? c.id * c.ih * c.iw : c.od * c.oh * c.ow);
-  return tensor_weight_floats<float>(c) + pixels * channels;
+Index tf32_workspace_floats(const Conv& c, Pass pass, int tile) {
+  const Index inputs = c.n * c.id * c.ih * c.iw * padded<float>(c.ci / c.groups) * c.groups;
+  const Index outputs = c.n * c.od * c.oh * c.ow * padded<float>(c.co / c.groups) * c.groups;
+  if (pass == Pass::grad_weight) return inputs + outputs + tensor_partial_floats<float>(c, tile);
+  return tensor_weight_floats<float>(c) + (pass == Pass::forward ? inputs : outputs);
 }
 
-void tf32_forward(const Conv& c, int tile, const float* x, const float* w, const Epilogue& e, float* y, Stream stream) {
-  const Walk s = forward_walk(c);
-  const Pixels<float> pixels(c, s, x, stream);
+void tf32_pass(const Conv& c, Pass pass, int tile, const float* x, const float* w, const Epilogue& e, float* y,
+               Stream stream) {
+  const Pixels<float> pixels(c, walk_of(c, pass, 0), x, stream);
   const Scratch u(tensor_weight_floats<float>(c), stream);
-  const Matrix<float> m = packed_for(c, s, false, w, u.floats(), nullptr, stream);
-  multiply_tensor(tile, pixels.walk(s), pixels.data(), m, e, y, stream);
-}
-
-void tf32_grad_input(const Conv& c, int tile, const float* dy, const float* w, const Epilogue& e, float* dx,
-                     Stream stream) {
-  const Pixels<float> pixels(c, grad_input_walk(c, 0), dy, stream);
-  const Scratch u(tensor_weight_floats<float>(c), stream);
-  for (Index phase = 0; phase < phases(c); ++phase) {
-    const Walk s = grad_input_walk(c, phase);
+  for (Index i = 0; i < walks(c, pass); ++i) {
+    const Walk s = walk_of(c, pass, i);
     if (s.pixels() == 0) continue;
-    const Matrix<float> m = packed_for(c, s, true, w, u.floats(), nullptr, stream);
-    multiply_tensor(tile, pixels.walk(s), pixels.data(), m, e, dx, stream);
+    const Matrix<float> m = packed_for(c, s, pass, w, u.floats(), nullptr, stream);
+    multiply_tensor(tile, pixels.walk(s), pixels.data(), m, e, y, stream);
   }
 }
 

@@ -11,7 +11,6 @@
 #include "fours.h"
 #include "gemm.h"
 #include "im2col.h"
-#include "tensor.h"
 
 namespace tapwise::cuda {
 
@@ -28,30 +27,17 @@ __global__ __launch_bounds__(T::kThreads, 1) void im2col_tensor(const Walk s, co
   WarpSums<T> sums;
   pipelined<T>(
       loader.steps(), [&](int stage) { loader.load(a[stage], b[stage]); },
-      [&](int stage) { sums.add_product(a[stage], b[stage]); });
+      [&](int stage) { sums.template add_product<wmma::row_major>(a[stage], b[stage]); });
   __pipeline_wait_prior(0);
   __syncthreads();  // a becomes the warps' patches
-  float* const patch = reinterpret_cast<float*>(&a[0][0][0]) + sums.warp() * T::kPatch * T::kPatch;
-  const int lane = static_cast<int>(threadIdx.x) % 32;
-  const bool last = s.to_channel == 1;
-#pragma unroll
-  for (int i = 0; i < sums.kPatches; ++i)
-#pragma unroll
-    for (int j = 0; j < sums.kPatches; ++j) {
-      wmma::store_matrix_sync(patch, sums.c[i][j], T::kPatch, last ? wmma::mem_row_major : wmma::mem_col_major);
-      __syncwarp();
-#pragma unroll 1
-      for (int q = lane; q < T::kPatch * T::kPatch; q += 32) {
-        const int along = q % T::kPatch, across = q / T::kPatch;
-        const Index pixel = at.row + sums.row() + i * T::kPatch + (last ? across : along);
-        const int column = at.column + sums.column() + j * T::kPatch + (last ? along : across);
-        if (pixel >= s.pixels() || column >= s.co) continue;
-        const Index channel = at.group * s.co + column;
-        const Index offset = output_at(s, pixel_of(s, pixel)) + channel * s.to_channel;
-        y[offset] = narrowed<To>(finished(e, patch[q], channel, offset));
-      }
-      __syncwarp();
-    }
+  sums.each(reinterpret_cast<float*>(&a[0][0][0]), s.to_channel == 1, [&](int row, int right, float sum) {
+    const Index pixel = at.row + row;
+    const int column = at.column + right;
+    if (pixel >= s.pixels() || column >= s.co) return;
+    const Index channel = at.group * s.co + column;
+    const Index offset = output_at(s, pixel_of(s, pixel)) + channel * s.to_channel;
+    y[offset] = narrowed<To>(finished(e, sum, channel, offset));
+  });
 #endif
 }
 
@@ -94,7 +80,8 @@ Index tensor_weight_floats(const Conv& c) {
 }
 
 template <class E, class W>
-Matrix<E> packed_for(const Conv& c, const Walk& s, bool backward, const W* w, E* u, int* found, Stream stream) {
+Matrix<E> packed_for(const Conv& c, const Walk& s, Pass pass, const W* w, E* u, int* found, Stream stream) {
+  const bool backward = pass == Pass::grad_input;
   const WeightStrides steps{
       c.w_d, c.w_h, c.w_w, backward ? c.w_co : c.w_ci, backward ? c.w_ci : c.w_co, c.co / c.groups * c.w_co};
   const Index co = padded<E>(s.co), ci = padded<E>(s.ci), size = s.groups * s.taps() * ci * co;

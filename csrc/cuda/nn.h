@@ -18,7 +18,9 @@ void activation(Activation, float alpha, Index size, const float* x, float* y, S
 void activation_grad(Activation, float alpha, Index size, const float* dy, const float* y, const float* x, float* dx,
                      Stream);
 void add(Activation, float alpha, Index size, const float* a, const float* b, float* y, Stream);  // y may be a or b
-void dropout(Index size, const float* x, float* y, double rate, std::uint64_t seed, Stream);      // y may be x
+void cast(Index size, const float* x, std::uint16_t* y, Stream);                                  // to bits of bfloat16
+void cast(Index size, const std::uint16_t* x, float* y, Stream);
+void dropout(Index size, const float* x, float* y, double rate, std::uint64_t seed, Stream);  // y may be x
 
 void softmax(Index rows, Index classes, const float* x, float* y, Stream);
 void softmax_grad(Index rows, Index classes, const float* dy, const float* y, float* dx, Stream);

@@ -10,8 +10,11 @@ void conv_forward(const Conv& s, const Plan& p, const float* x, const float* w, 
   if (p.algorithm == Algorithm::direct) return direct_forward(s, x, w, e, y, stream);
   if (const int outputs = winograd_outputs(p.algorithm))
     return winograd_forward(s, outputs, p.rows, x, w, e, y, stream);
-  (p.tf32 ? tf32_forward : im2col_forward)(s, p.rows, x, w, e, y, stream);
-  if (!meets_padding(forward_walk(s))) return;
+  if (p.tf32)
+    tf32_pass(s, Pass::forward, p.rows, x, w, e, y, stream);
+  else
+    im2col_forward(s, p.rows, x, w, e, y, stream);
+  if (!meets_padding(s, Pass::forward)) return;
   const NonFinite found(s, w, stream);
   direct_forward(s, x, w, e, y, stream, found.flag());
 }
@@ -22,10 +25,11 @@ void conv_grad_input(const Conv& s, const Plan& p, const float* dy, const float*
   if (p.algorithm == Algorithm::direct) return direct_grad_input(s, dy, w, e, dx, stream);
   if (const int outputs = winograd_outputs(p.algorithm))
     return winograd_grad_input(s, outputs, p.rows, dy, w, e, dx, stream);
-  (p.tf32 ? tf32_grad_input : im2col_grad_input)(s, p.rows, dy, w, e, dx, stream);
-  bool padded = false;
-  for (Index phase = 0; phase < phases(s); ++phase) padded = padded || meets_padding(grad_input_walk(s, phase));
-  if (!padded) return;
+  if (p.tf32)
+    tf32_pass(s, Pass::grad_input, p.rows, dy, w, e, dx, stream);
+  else
+    im2col_grad_input(s, p.rows, dy, w, e, dx, stream);
+  if (!meets_padding(s, Pass::grad_input)) return;
   const NonFinite found(s, w, stream);
   direct_grad_input(s, dy, w, e, dx, stream, found.flag());
 }
@@ -35,8 +39,8 @@ void conv_grad_weight(const Conv& s, const Plan& p, const float* x, const float*
   if (p.algorithm == Algorithm::direct) return direct_grad_weight(s, x, dy, dw, stream);
   if (const int outputs = winograd_outputs(p.algorithm))
     return winograd_grad_weight(s, outputs, p.rows, x, dy, dw, stream);
-  im2col_grad_weight(s, p.rows, x, dy, dw, stream);
-  if (!meets_padding(forward_walk(s))) return;
+  (p.tf32 ? tensor_grad_weight<float> : im2col_grad_weight)(s, p.rows, x, dy, dw, stream);
+  if (!meets_padding(s, Pass::grad_weight)) return;
   const NonFinite found(s.n * s.od * s.oh * s.ow * s.co, dy, stream);
   direct_grad_weight(s, x, dy, dw, stream, found.flag());
 }

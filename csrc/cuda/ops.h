@@ -41,8 +41,8 @@ Plan plan(const Conv&, Pass, Algorithm, Accuracy, const Device&);
 // For the current device; remembered, since it takes longer than a launch.
 Plan plan(const Conv&, Pass, Algorithm, Accuracy);
 
-// Of the forward pass in bfloat16: direct or im2col.
-Plan plan_bf16(const Conv&, const Device& = known_device());
+// Of bfloat16: direct or im2col. Throws std::invalid_argument if another is asked for.
+Plan plan_bf16(const Conv&, Pass, Algorithm = Algorithm::automatic, const Device& = known_device());
 
 // Tiles of im2col and Winograd for tests: 16, 32, 64 or 128 rows; 0 lets the plan choose.
 void set_tile(int rows);
@@ -62,8 +62,11 @@ struct Bf16Output {
   float* wide;
 };
 
-// Wide weights are rounded. On devices of compute capability 8.0 or later; others throw std::invalid_argument.
-void conv_bf16(const Conv&, const Plan&, const std::uint16_t* x, const Bf16Weights&, const Epilogue&,
+// The forward pass, or the input gradient from x = dy to y = dx. Wide weights are rounded. On devices of compute
+// capability 8.0 or later; others throw std::invalid_argument.
+void conv_bf16(const Conv&, Pass, const Plan&, const std::uint16_t* x, const Bf16Weights&, const Epilogue&,
                const Bf16Output& y, Stream);
+void conv_bf16_grad_weight(const Conv&, const Plan&, const std::uint16_t* x, const std::uint16_t* dy, float* dw,
+                           Stream);
 
 }  // namespace tapwise::cuda

@@ -58,9 +58,9 @@ Plan plan_direct(const Conv& s, Pass pass) {
 
 // Tiles of 16, 64 or 128 x 64.
 Plan plan_tf32(const Conv& s, Pass pass, int tile) {
-  const int rows = tile == 32 ? 64 : tile, columns = std::min(rows, 64);
+  const int rows = tile == 32 ? 64 : tile, columns = static_cast<int>(tensor_columns(rows));
   const Index blocks = blocks_of(product_of(s, pass, Algorithm::im2col), rows, columns),
-              bytes = 4 * tf32_workspace_floats(s, pass);
+              bytes = 4 * tf32_workspace_floats(s, pass, rows);
   return {Algorithm::im2col, rows, columns, blocks, bytes, "asked for", true};
 }
 
@@ -78,7 +78,7 @@ Plan plan_by(const Conv& s, Pass pass, Algorithm a, Accuracy accuracy, const Dev
     return p;
   };
   if (a == Algorithm::direct) return timed(plan_direct(s, pass));
-  const bool tf32 = a == Algorithm::im2col && accuracy == Accuracy::fast && pass != Pass::grad_weight && d.major >= 8;
+  const bool tf32 = a == Algorithm::im2col && accuracy == Accuracy::fast && d.major >= 8;
   if (const int forced = forced_tile) return timed(plan_tile(s, pass, a, forced, tf32));
   const bool scalars = a == Algorithm::im2col && pass != Pass::grad_weight && !tf32 && !takes_fours(s, pass);
   Plan best{};
@@ -207,11 +207,13 @@ Plan plan(const Conv& s, Pass pass, Algorithm a, Accuracy accuracy) {
 }
 
 // Of TF32's tiles, in whose place bfloat16's stand.
-Plan plan_bf16(const Conv& s, const Device& d) {
+Plan plan_bf16(const Conv& s, Pass pass, Algorithm a, const Device& d) {
+  if (winograd_outputs(a)) throw std::invalid_argument("algorithm must be auto, direct or im2col for bfloat16");
   constexpr Index kFewest = 8;
-  const Product p = product_of(s, Pass::forward, Algorithm::im2col);
-  if (is_depthwise(s) || p.columns < kFewest || p.depth < kFewest) return plan_direct(s, Pass::forward);
-  return plan_by(s, Pass::forward, Algorithm::im2col, Accuracy::fast, d);
+  const Product p = product_of(s, pass, Algorithm::im2col);
+  const bool empty = is_depthwise(s) || p.columns < kFewest || p.depth < kFewest;
+  if (a == Algorithm::direct || (a == Algorithm::automatic && empty)) return plan_direct(s, pass);
+  return plan_by(s, pass, Algorithm::im2col, Accuracy::fast, d);
 }
 
 void set_tile(int rows) {

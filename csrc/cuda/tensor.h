@@ -16,9 +16,10 @@ struct TensorTile {
   static constexpr int kM = kTileRows, kN = kTileColumns, kSide = kWarpSide, kStages = 3;
   static constexpr int kVector = 16 / sizeof(E), kDepth = 64 / sizeof(E), kStep = 32 / sizeof(E);
   static constexpr int kAcross = kN / kSide, kWarps = kM / kSide * kAcross, kThreads = 32 * kWarps;
-  static constexpr int kRowPitch = kDepth + kVector, kColumnPitch = kN + kVector;
+  static constexpr int kRowPitch = kDepth + kVector, kLeftPitch = kM + kVector, kColumnPitch = kN + kVector;
   static constexpr int kPatch = 16;  // rows and columns of one matrix of a warp
-  static_assert(kSide % kPatch == 0 && kStages * kM * kRowPitch * sizeof(E) >= kWarps * kPatch * kPatch * 4);
+  static constexpr int kLeast = kM * kRowPitch < kDepth * kLeftPitch ? kM * kRowPitch : kDepth * kLeftPitch;
+  static_assert(kSide % kPatch == 0 && kStages * kLeast * sizeof(E) >= kWarps * kPatch * kPatch * sizeof(float));
 };
 
 template <class E>
@@ -58,9 +59,10 @@ struct Matrices<float> {
 
 template <class T>
 struct WarpSums {
-  using Precision = typename Matrices<typename T::E>::Precision;
-  template <class Use>
-  using Operand = wmma::fragment<Use, T::kPatch, T::kPatch, T::kStep, Precision, wmma::row_major>;
+  using E = typename T::E;
+  using Precision = typename Matrices<E>::Precision;
+  template <class Use, class Layout>
+  using Operand = wmma::fragment<Use, T::kPatch, T::kPatch, T::kStep, Precision, Layout>;
   static constexpr int kPatches = T::kSide / T::kPatch;
 
   wmma::fragment<wmma::accumulator, T::kPatch, T::kPatch, T::kStep, float> c[kPatches][kPatches];
@@ -76,31 +78,57 @@ struct WarpSums {
   static __device__ __forceinline__ int row() { return warp() / T::kAcross * T::kSide; }
   static __device__ __forceinline__ int column() { return warp() % T::kAcross * T::kSide; }
 
-  template <class Use>
-  static __device__ __forceinline__ void round(Operand<Use>& f) {
-    if constexpr (sizeof(typename T::E) == 4)
+  template <class F>
+  static __device__ __forceinline__ void round(F& f) {
+    if constexpr (sizeof(E) == 4)
 #pragma unroll
       for (int i = 0; i < f.num_elements; ++i) f.x[i] = wmma::__float_to_tf32(f.x[i]);
   }
 
-  // b is TF32 already.
-  __device__ __forceinline__ void add_product(const typename T::E (&a)[T::kM][T::kRowPitch],
-                                              const typename T::E (&b)[T::kDepth][T::kColumnPitch]) {
+  // a by rows, and b TF32 already; or a by depth, and b as it is in memory.
+  template <class Layout, int kDown, int kPitch>
+  __device__ __forceinline__ void add_product(const E (&a)[kDown][kPitch], const E (&b)[T::kDepth][T::kColumnPitch]) {
+    constexpr bool kByRows = std::is_same_v<Layout, wmma::row_major>;
+    static_assert(kDown == (kByRows ? T::kM : T::kDepth));
 #pragma unroll
     for (int k = 0; k < T::kDepth; k += T::kStep) {
-      Operand<wmma::matrix_b> right[kPatches];
+      Operand<wmma::matrix_b, wmma::row_major> right[kPatches];
 #pragma unroll
-      for (int j = 0; j < kPatches; ++j)
+      for (int j = 0; j < kPatches; ++j) {
         wmma::load_matrix_sync(right[j], &b[k][column() + j * T::kPatch], T::kColumnPitch);
+        if constexpr (!kByRows) round(right[j]);
+      }
 #pragma unroll
       for (int i = 0; i < kPatches; ++i) {
-        Operand<wmma::matrix_a> left;
-        wmma::load_matrix_sync(left, &a[row() + i * T::kPatch][k], T::kRowPitch);
+        const int at = row() + i * T::kPatch;
+        Operand<wmma::matrix_a, Layout> left;
+        wmma::load_matrix_sync(left, kByRows ? &a[at][k] : &a[k][at], kPitch);
         round(left);
 #pragma unroll
         for (int j = 0; j < kPatches; ++j) wmma::mma_sync(c[i][j], left, right[j], c[i][j]);
       }
     }
+  }
+
+  // write(row, column, sum) for each; neighbouring lanes have neighbours of a row, or of a column. patches: room for
+  // one of each warp.
+  template <class Write>
+  __device__ __forceinline__ void each(float* patches, bool by_rows, const Write& write) const {
+    float* const patch = patches + warp() * T::kPatch * T::kPatch;
+#pragma unroll
+    for (int i = 0; i < kPatches; ++i)
+#pragma unroll
+      for (int j = 0; j < kPatches; ++j) {
+        wmma::store_matrix_sync(patch, c[i][j], T::kPatch, by_rows ? wmma::mem_row_major : wmma::mem_col_major);
+        __syncwarp();
+#pragma unroll 1
+        for (int q = static_cast<int>(threadIdx.x) % 32; q < T::kPatch * T::kPatch; q += 32) {
+          const int along = q % T::kPatch, across = q / T::kPatch;
+          write(row() + i * T::kPatch + (by_rows ? across : along),
+                column() + j * T::kPatch + (by_rows ? along : across), patch[q]);
+        }
+        __syncwarp();
+      }
   }
 };
 

@@ -36,17 +36,18 @@ __device__ __forceinline__ bool is_finite(float x) {
   return fabsf(x) < INFINITY;  // false for NaN too
 }
 
+template <class E>
 __global__ __launch_bounds__(kThreads) void find_nonfinite(const Index size, const Divisor inner, const Divisor middle,
                                                            const Divisor rows, const Divisor columns, Index w_d,
                                                            Index w_h, Index w_w, Index w_ci, Index w_co,
-                                                           const float* __restrict__ x, int* found) {
+                                                           const E* __restrict__ x, int* found) {
   for (Index i = first_element(); i < size; i += all_threads()) {
     Index rest = i;
     Index at = inner.take(rest) * w_co;
     at += middle.take(rest) * w_ci;
     at += columns.take(rest) * w_w;
     at += rows.take(rest) * w_h + rest * w_d;
-    if (!is_finite(x[at])) atomicOr(found, 1);
+    if (!is_finite(widened(x[at]))) atomicOr(found, 1);
   }
 }
 
@@ -67,16 +68,20 @@ NonFinite::NonFinite(const Conv& s, const float* w, Stream stream) : memory_(1, 
   int* const found = reinterpret_cast<int*>(memory_.floats());
   const Index ci = s.ci / s.groups, size = s.kd * s.kh * s.kw * ci * s.co;
   check(cudaMemsetAsync(found, 0, sizeof(int), stream), "cudaMemsetAsync");
-  launch(find_nonfinite, element_blocks(size), kThreads, stream, size, Divisor(s.co), Divisor(ci), Divisor(s.kh),
+  launch(find_nonfinite<float>, element_blocks(size), kThreads, stream, size, Divisor(s.co), Divisor(ci), Divisor(s.kh),
          Divisor(s.kw), s.w_d, s.w_h, s.w_w, s.w_ci, s.w_co, w, found);
 }
 
-NonFinite::NonFinite(Index size, const float* dy, Stream stream) : memory_(1, stream) {
+template <class E>
+NonFinite::NonFinite(Index size, const E* dy, Stream stream) : memory_(1, stream) {
   int* const found = reinterpret_cast<int*>(memory_.floats());
   check(cudaMemsetAsync(found, 0, sizeof(int), stream), "cudaMemsetAsync");
-  launch(find_nonfinite, element_blocks(size), kThreads, stream, size, Divisor(size), Divisor(1), Divisor(1),
+  launch(find_nonfinite<E>, element_blocks(size), kThreads, stream, size, Divisor(size), Divisor(1), Divisor(1),
          Divisor(1), Index{0}, Index{0}, Index{0}, Index{0}, Index{1}, dy, found);
 }
+
+template NonFinite::NonFinite(Index, const float*, Stream);
+template NonFinite::NonFinite(Index, const Half*, Stream);
 
 Walk forward_walk(const Conv& s) {
   const Strides x = strides_of(s.layout, s.ci, s.id, s.ih, s.iw), y = strides_of(s.layout, s.co, s.od, s.oh, s.ow);
@@ -117,6 +122,20 @@ Walk grad_input_walk(const Conv& s, Index phase) {
           x.image,
           x.channel,
           d * x.d + h * x.h + w * x.w};
+}
+
+Index walks(const Conv& s, Pass pass) {
+  return pass == Pass::grad_input ? phases(s) : 1;
+}
+
+Walk walk_of(const Conv& s, Pass pass, Index number) {
+  return pass == Pass::grad_input ? grad_input_walk(s, number) : forward_walk(s);
+}
+
+bool meets_padding(const Conv& s, Pass pass) {
+  for (Index i = 0; i < walks(s, pass); ++i)
+    if (meets_padding(walk_of(s, pass, i))) return true;
+  return false;
 }
 
 bool can_walk(const Conv& s) {

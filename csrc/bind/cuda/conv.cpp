@@ -96,10 +96,34 @@ void forward_bf16(const Geometry& g, const Halves& x, const W& w, const MaybeFlo
   need_shape(y, g.y_shape, "y");
   const Epilogue e = epilogue(b, g.s.co, std::nullopt, g.y_shape, activation, alpha);
   const Conv s = g.with_strides(w);
-  const cuda::Plan p = cuda::plan_bf16(s);
+  const cuda::Plan p = cuda::plan_bf16(s, cuda::Pass::forward);
   const cuda::Bf16Output to = bf16_output(y);
   const py::gil_scoped_release unlocked;
-  cuda::conv_bf16(s, p, x.data(), bf16_weights(w), e, to, stream_at(stream));
+  cuda::conv_bf16(s, cuda::Pass::forward, p, x.data(), bf16_weights(w), e, to, stream_at(stream));
+}
+
+void grad_input_bf16(const Geometry& g, const Halves& dy, const StridedFloats& w, const Halves& dx,
+                     const std::string& algorithm, std::uintptr_t stream) {
+  need_shape(dy, g.y_shape, "dy");
+  need_shape(w, g.w_shape, "w");
+  need_shape(dx, g.x_shape, "dx");
+  const Conv s = g.with_strides(w);
+  const cuda::Plan p = cuda::plan_bf16(s, cuda::Pass::grad_input, algorithm_of(algorithm));
+  const cuda::Bf16Output to = bf16_output(dx);
+  const py::gil_scoped_release unlocked;
+  cuda::conv_bf16(s, cuda::Pass::grad_input, p, dy.data(), bf16_weights(w), {}, to, stream_at(stream));
+}
+
+void grad_weight_bf16(const Geometry& g, const Halves& x, const Halves& dy, const Floats& dw,
+                      const std::string& algorithm, std::uintptr_t stream) {
+  need_shape(x, g.x_shape, "x");
+  need_shape(dy, g.y_shape, "dy");
+  need_shape(dw, g.w_shape, "dw");
+  const Conv s = g.with_strides(dw);
+  const cuda::Plan p = cuda::plan_bf16(s, cuda::Pass::grad_weight, algorithm_of(algorithm));
+  float* const to = dw.mutable_data();
+  const py::gil_scoped_release unlocked;
+  cuda::conv_bf16_grad_weight(s, p, x.data(), dy.data(), to, stream_at(stream));
 }
 
 template <class W, class Y>
@@ -146,9 +170,13 @@ void bind_device_conv(py::module_& m) {
   bind_bf16<StridedHalves, Floats>(m);
   bind_bf16<StridedFloats, Halves>(m);
   bind_bf16<StridedFloats, Floats>(m);
+  m.def("conv_bf16_grad_input", &grad_input_bf16, "geometry"_a, "dy"_a, "w"_a, "dx"_a, "algorithm"_a, "stream"_a);
+  m.def("conv_bf16_grad_weight", &grad_weight_bf16, "geometry"_a, "x"_a, "dy"_a, "dw"_a, "algorithm"_a, "stream"_a);
   m.def("plan_conv", &plan, "geometry"_a, "direction"_a, "algorithm"_a, "accuracy"_a, "device"_a = py::none());
   m.def(
-      "bf16_algorithm", [](const Geometry& g) { return cuda::name_of(cuda::plan_bf16(g.s).algorithm); }, "geometry"_a);
+      "bf16_algorithm",
+      [](const Geometry& g) { return cuda::name_of(cuda::plan_bf16(g.s, cuda::Pass::forward).algorithm); },
+      "geometry"_a);
   m.def("set_tile", &cuda::set_tile, "rows"_a);
 }
 

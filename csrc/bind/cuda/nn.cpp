@@ -97,6 +97,14 @@ void forward_dropout(const Floats& x, const Floats& y, double rate, std::uint64_
   cuda::dropout(x.size(), x.data(), to, rate, seed, stream_at(stream));
 }
 
+template <class X, class Y>
+void forward_cast(const X& x, const Y& y, Address stream) {
+  need_same(y, x, "y");
+  auto* const to = y.mutable_data();
+  const py::gil_scoped_release unlocked;
+  cuda::cast(x.size(), x.data(), to, stream_at(stream));
+}
+
 struct Rows {
   Index count, classes;
 };
@@ -293,6 +301,8 @@ void bind_device_nn(py::module_& m) {
   m.def("activation", &forward_activation);
   m.def("activation_grad", &grad_activation);
   m.def("add", &forward_add);
+  m.def("cast", &forward_cast<Floats, Halves>);
+  m.def("cast", &forward_cast<Halves, Floats>);
   m.def("dropout", &forward_dropout);
   m.def("softmax", &forward_softmax);
   m.def("softmax_grad", &grad_softmax);

@@ -33,6 +33,7 @@ struct matrix_a {};
 struct matrix_b {};
 struct accumulator {};
 struct row_major {};
+struct col_major {};
 enum layout_t { mem_row_major, mem_col_major };
 
 namespace precision {
@@ -89,6 +90,7 @@ constexpr int kColumns = std::is_same_v<Use, matrix_a> ? k : n;
 template <class Use, int m, int n, int k, class T, class Layout = void>
 struct fragment {
   using type = typename emulated::Stored<T>::type;
+  static constexpr bool by_columns = std::is_same_v<Layout, col_major>;
   static constexpr unsigned columns = emulated::kColumns<Use, m, n, k>;
   static constexpr int num_elements = emulated::kRows<Use, m, n, k> * emulated::kColumns<Use, m, n, k> / 32;
   type x[num_elements];
@@ -114,7 +116,8 @@ void load_matrix_sync(F& f, const typename F::type* p, unsigned apart) {
   emulated::check_address(p, apart);
   for (unsigned i = 0; i < F::num_elements; ++i) {
     const unsigned number = emulated::number_of(emulated::lane(), i);
-    f.x[i] = p[number / F::columns * apart + number % F::columns];
+    const unsigned row = number / F::columns, column = number % F::columns;
+    f.x[i] = p[F::by_columns ? column * apart + row : row * apart + column];
   }
 }
 
@@ -128,8 +131,8 @@ void store_matrix_sync(float* p, const F& f, unsigned apart, layout_t layout) {
   }
 }
 
-template <int m, int n, int k, class T>
-void mma_sync(fragment<accumulator, m, n, k, float>& d, const fragment<matrix_a, m, n, k, T, row_major>& a,
+template <int m, int n, int k, class T, class Layout>
+void mma_sync(fragment<accumulator, m, n, k, float>& d, const fragment<matrix_a, m, n, k, T, Layout>& a,
               const fragment<matrix_b, m, n, k, T, row_major>& b, const fragment<accumulator, m, n, k, float>& c,
               const ::tapwise::emulate::Where& where = ::tapwise::emulate::Where::current()) {
   using Stored = emulated::Stored<T>;

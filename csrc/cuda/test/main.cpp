@@ -96,37 +96,45 @@ void each_product(const Conv& s, const Visit& visit) {
               }
 }
 
+struct Products {
+  Block x, w, dy, y, dx, dw;
+};
+
+// Small whole numbers, and what each pass makes of them.
+Products products_of(const Conv& s) {
+  const Index inputs = s.n * s.ih * s.iw * s.ci, outputs = s.n * s.oh * s.ow * s.co,
+              weights = s.kh * s.kw * (s.ci / s.groups) * s.co;
+  Products p{Block(inputs, 1), Block(weights, 2), Block(outputs, 3), Block(outputs), Block(inputs), Block(weights)};
+  for (Block* b : {&p.y, &p.dx, &p.dw})
+    for (Index i = 0; i < b->size; ++i) (*b)[i] = 0;
+  each_product(s, [&p](Index i, Index k, Index o) {
+    p.y[o] += p.x[i] * p.w[k];
+    p.dx[i] += p.dy[o] * p.w[k];
+    p.dw[k] += p.x[i] * p.dy[o];
+  });
+  return p;
+}
+
 void test_conv(const Shape& a, const std::string& label, cuda::Accuracy accuracy = cuda::Accuracy::standard) {
   const Conv s = conv_of(a);
-  Block x(s.n * s.ih * s.iw * s.ci, 1), w(s.kh * s.kw * (s.ci / s.groups) * s.co, 2), dy(s.n * s.oh * s.ow * s.co, 3);
-  Block want_y(dy.size), want_dx(x.size), want_dw(w.size);
-  for (Block* b : {&want_y, &want_dx, &want_dw})
-    for (Index i = 0; i < b->size; ++i) (*b)[i] = 0;
-  each_product(s, [&](Index i, Index k, Index o) {
-    want_y[o] += x[i] * w[k];
-    want_dx[i] += dy[o] * w[k];
-    want_dw[k] += x[i] * dy[o];
-  });
-  const Epilogue plain{nullptr, nullptr, Activation::none, 0};
+  Products p = products_of(s);
   for (const cuda::Algorithm algorithm : cuda::kAlgorithms) {
     const std::string name = label + ", " + cuda::name_of(algorithm);
     // Others are exact for small whole numbers; 4x4's sums are of several hundred, its points fractions.
     const float slack = algorithm == cuda::Algorithm::winograd_4x4 ? 1e-3f : 0.0f;
-    Block y = Block::unset(dy.size), dx = Block::unset(x.size), dw = Block::unset(w.size);
+    const auto plan = [&](cuda::Pass pass) { return cuda::plan(s, pass, algorithm, accuracy); };
+    Block y = Block::unset(p.y.size), dx = Block::unset(p.x.size), dw = Block::unset(p.w.size);
     if (!cuda::refusal(s, cuda::Pass::forward, algorithm)) {
-      cuda::conv_forward(s, cuda::plan(s, cuda::Pass::forward, algorithm, accuracy), x.get(), w.get(), plain, y.get(),
-                         {});
-      expect(y, want_y, name + ", forward", slack);
+      cuda::conv_forward(s, plan(cuda::Pass::forward), p.x.get(), p.w.get(), {}, y.get(), {});
+      expect(y, p.y, name + ", forward", slack);
     }
     if (!cuda::refusal(s, cuda::Pass::grad_input, algorithm)) {
-      cuda::conv_grad_input(s, cuda::plan(s, cuda::Pass::grad_input, algorithm, accuracy), dy.get(), w.get(), plain,
-                            dx.get(), {});
-      expect(dx, want_dx, name + ", grad_input", slack);
+      cuda::conv_grad_input(s, plan(cuda::Pass::grad_input), p.dy.get(), p.w.get(), {}, dx.get(), {});
+      expect(dx, p.dx, name + ", grad_input", slack);
     }
     if (!cuda::refusal(s, cuda::Pass::grad_weight, algorithm)) {
-      cuda::conv_grad_weight(s, cuda::plan(s, cuda::Pass::grad_weight, algorithm, accuracy), x.get(), dy.get(),
-                             dw.get(), {});
-      expect(dw, want_dw, name + ", grad_weight", slack);
+      cuda::conv_grad_weight(s, plan(cuda::Pass::grad_weight), p.x.get(), p.dy.get(), dw.get(), {});
+      expect(dw, p.dw, name + ", grad_weight", slack);
     }
   }
 }
@@ -145,18 +153,27 @@ void test_infinite_weights() {
   expect(y, want, "infinite weights");
 }
 
+std::unique_ptr<std::uint16_t[]> halves(Block& x) {
+  std::unique_ptr<std::uint16_t[]> bits(new std::uint16_t[static_cast<std::size_t>(x.size)]);
+  for (Index i = 0; i < x.size; ++i) bits[static_cast<std::size_t>(i)] = __float2bfloat16(x[i]).bits;
+  return bits;
+}
+
 // Small whole numbers are bfloat16's too.
 void test_bf16(const Shape& a, const std::string& label) {
   const Conv s = conv_of(a);
-  const Index inputs = s.n * s.ih * s.iw * s.ci, outputs = s.n * s.oh * s.ow * s.co;
-  Block x(inputs, 1), w(s.kh * s.kw * (s.ci / s.groups) * s.co, 2), y = Block::unset(outputs), want(outputs);
-  for (Index i = 0; i < outputs; ++i) want[i] = 0;
-  each_product(s, [&](Index i, Index k, Index o) { want[o] += x[i] * w[k]; });
-  const std::unique_ptr<std::uint16_t[]> half(new std::uint16_t[static_cast<std::size_t>(inputs)]);
-  for (Index i = 0; i < inputs; ++i) half[static_cast<std::size_t>(i)] = __float2bfloat16(x[i]).bits;
-  const Epilogue plain{nullptr, nullptr, Activation::none, 0};
-  cuda::conv_bf16(s, cuda::plan_bf16(s), half.get(), {nullptr, w.get()}, plain, {nullptr, y.get()}, {});
-  expect(y, want, label + ", bfloat16");
+  Products p = products_of(s);
+  const auto x = halves(p.x), dy = halves(p.dy);
+  const auto plan = [&s](cuda::Pass pass) { return cuda::plan_bf16(s, pass); };
+  Block y = Block::unset(p.y.size), dx = Block::unset(p.x.size), dw = Block::unset(p.w.size);
+  cuda::conv_bf16(s, cuda::Pass::forward, plan(cuda::Pass::forward), x.get(), {nullptr, p.w.get()}, {},
+                  {nullptr, y.get()}, {});
+  expect(y, p.y, label + ", bfloat16, forward");
+  cuda::conv_bf16(s, cuda::Pass::grad_input, plan(cuda::Pass::grad_input), dy.get(), {nullptr, p.w.get()}, {},
+                  {nullptr, dx.get()}, {});
+  expect(dx, p.dx, label + ", bfloat16, grad_input");
+  cuda::conv_bf16_grad_weight(s, plan(cuda::Pass::grad_weight), x.get(), dy.get(), dw.get(), {});
+  expect(dw, p.dw, label + ", bfloat16, grad_weight");
 }
 
 // With the tiles that ship.
@@ -201,6 +218,7 @@ void test_softmax() {
 int main(int count, char** words) {
   emulate::set_seed(count > 1 ? static_cast<unsigned>(std::atoi(words[1])) : 0);
   cuda::set_tile(16);
+  test_infinite_weights();
 #ifdef TAPWISE_TSAN
   // It follows 8,128 threads of a grid at most.
   test_conv({Layout::channels_last, 2, 5, 4, 2, 17, 2, 1, 1, 1, 1}, "2x2");
@@ -208,6 +226,8 @@ int main(int count, char** words) {
   test_conv({Layout::channels_last, 1, 5, 7, 9, 2, 3, 1, 1, 1, 1}, "3x3");
   test_conv({Layout::channels_last, 1, 5, 4, 8, 8, 3, 1, 1, 1, 8}, "depthwise");
   test_conv({Layout::channels_first, 1, 5, 4, 2, 17, 2, 1, 1, 1, 1}, "TF32", cuda::Accuracy::fast);
+  test_bf16({Layout::channels_last, 1, 5, 4, 8, 17, 1, 1, 0, 1, 1}, "1x1");
+  test_bf16({Layout::channels_last, 1, 5, 4, 2, 17, 2, 2, 1, 1, 1}, "stride 2");
 #else
   for (const Layout layout : {Layout::channels_last, Layout::channels_first}) {
     const std::string name = layout == Layout::channels_last ? "channels last" : "channels first";
@@ -227,7 +247,6 @@ int main(int count, char** words) {
   }
   test_large_tiles();
 #endif
-  test_infinite_weights();
   test_norm();
   test_softmax();
   std::printf("%d passed, %d failed\n", passed, failed);

@@ -19,23 +19,39 @@ from .device_plan import conv_sizes, plan_fields
 from .groups import by_batch_norm
 from .interface import Array, Memory, PlanFields, Update, Weights
 from .separable import in_two_passes, plan_separable
+from .silent import on_float32
 
 FLOAT32 = np.dtype(np.float32)
 GEOMETRIES = 1024  # kept, made for the extension
 
 
-def refuse_dtype(*arrays: Any, **options: Any) -> NoReturn:
-    raise TypeError("x must be float32 on the device's backends: only conv takes bfloat16, and nothing int8")
+# Beside convolutions, which multiply bfloat16 as it is; and what each of them writes of x's type.
+WIDENED = {
+    "activation": ("y",), "activation_grad": ("dx",), "activation_grad_bias": ("dz",), "add": ("y",),
+    "average_pool": ("y",), "average_pool_grad": ("dx",), "batch_norm": ("y",), "batch_norm_grad": ("dx", "dz"),
+    "batch_norm_statistics": (), "conv_grad_bias": (), "dropout": ("y",), "group_norm": ("y",),
+    "group_norm_grad": ("dx",), "max_pool": ("y",), "max_pool_grad": ("dx",), "softmax": ("y",),
+    "softmax_grad": ("dx",),
+}  # fmt: skip
+
+
+def refuse_int8(*arrays: Any, **options: Any) -> NoReturn:
+    raise TypeError("x must be float32 or bfloat16 on the device's backends, which have no int8")
+
+
+def words(a: Any) -> Any:
+    """The bits of bfloat16; float32 as it is."""
+    return a if a.dtype == FLOAT32 else a.view(np.uint16)
 
 
 class Device:
     """A Backend of interface.py; memory None: NumPy's arrays, on no stream."""
 
     dtypes = (FLOAT32,)
-    has_bfloat16 = False
+    has_bfloat16 = True
     are_plain = workspace_limit = set_workspace_limit = None
     plan_separable = staticmethod(plan_separable)
-    conv_bf16_grad_input = conv_bf16_grad_weight = cast = conv_int8 = staticmethod(refuse_dtype)
+    conv_int8 = staticmethod(refuse_int8)
 
     def __init__(self, name: str, extension: Any, memory: Memory | None) -> None:
         self.name, self.extension, self.memory = name, extension, memory
@@ -46,6 +62,8 @@ class Device:
         self.separable_conv = in_two_passes(self.conv)
         norm = self.batch_norm_statistics, self.batch_norm, self.batch_norm_grad
         self.group_norm, self.group_norm_grad = by_batch_norm(*norm)
+        for operation, outputs in WIDENED.items():
+            setattr(self, operation, on_float32(outputs, getattr(self, operation), self.cast))
         self.threads = 1
 
     def stream(self) -> int:
@@ -79,13 +97,28 @@ class Device:
         self, x: Array, w: Weights, b: Array | None, y: Array, g: ConvGeometry, *, activation: str | None, alpha: float
     ) -> None:
         """As interface.Backend.conv_bf16: float32's weights are rounded, sums are float32's in any order."""
-        x, w, y = (a if a.dtype == FLOAT32 else a.view(np.uint16) for a in (x, w, y))
-        self.extension.conv_bf16(self._conv(g), x, w, b, y, activation, alpha, self.stream())
+        self.extension.conv_bf16(self._conv(g), words(x), words(w), b, words(y), activation, alpha, self.stream())
+
+    def conv_bf16_grad_input(
+        self, dy: Array, w: Array, dx: Array, g: ConvGeometry, *, algorithm: str, accuracy: str
+    ) -> None:
+        """As interface.Backend.conv_bf16_grad_input: w is rounded, whatever the accuracy."""
+        self.extension.conv_bf16_grad_input(self._conv(g), words(dy), w, words(dx), algorithm, self.stream())
+
+    def conv_bf16_grad_weight(
+        self, x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str
+    ) -> None:
+        """As interface.Backend.conv_bf16_grad_weight: products are exact, whatever the accuracy."""
+        self.extension.conv_bf16_grad_weight(self._conv(g), words(x), words(dy), dw, algorithm, self.stream())
 
     def bf16_algorithm(self, w: Weights, g: ConvGeometry) -> str:
         """im2col on tensor cores, or a thread an output."""
         name: str = self.extension.bf16_algorithm(self._conv(g))
         return name
+
+    def cast(self, x: Array, y: Array) -> None:
+        """As interface.Backend.cast; a NaN needn't keep its bits."""
+        self.extension.cast(words(x), words(y), self.stream())
 
     def pack_words(self, w: Array, g: ConvGeometry) -> Weights:
         """A copy, as pack makes it."""

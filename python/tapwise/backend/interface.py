@@ -175,7 +175,7 @@ class Backend(Protocol):
     def conv_bf16_grad_input(
         self, dy: Array, w: Array, dx: Array, g: ConvGeometry, *, algorithm: str, accuracy: str
     ) -> None:
-        """dy and dx bfloat16, w float32: what conv_grad_input computes in float32, rounded."""
+        """dy and dx bfloat16, w float32, which the backend may round: what conv_grad_input computes, rounded."""
 
     def conv_bf16_grad_weight(
         self, x: Array, dy: Array, dw: Array, g: ConvGeometry, *, algorithm: str, accuracy: str
