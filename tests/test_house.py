@@ -43,6 +43,7 @@ MAY_IMPORT = {
         "backend.groups",
         "backend.interface",
         "backend.separable",
+        "backend.silent",
     },
     "backend/device_plan.py": {"geometry", "backend.cuda_extension", "backend.interface"},
     "backend/cuda.py": {"backend.cuda_extension", "backend.device", "backend.interface"},
