@@ -141,6 +141,7 @@ using WinogradGradWeight = void(const Conv&, const GradTiling&, Index panel, con
 // Range: rows of y: (image, od, oh), and for channels_first (image, channel, od, oh). indices may be null.
 using MaxPoolForward = void(const Pool&, const float* x, float* y, std::int32_t* indices, float* scratch, Index begin,
                             Index end);
+// Of a global pooling (image, channel) pairs.
 using AveragePoolForward = void(const Pool&, const float* x, float* y, float* scratch, Index begin, Index end);
 // Where the maxima of a pooling lie, of one depth and channels_last: the largest index as an unsigned number, so that
 // negative ones are larger than any plane, and the rows and columns that they span from the position o * stride of

@@ -35,6 +35,12 @@ Rows rows_of_input(const Pool& s) {
   return {s.n * s.id * s.ih * (last ? 1 : s.c), s.iw * (last ? s.c : 1) * windows};
 }
 
+// One window, which is all of the input.
+bool is_global(const Pool& s) {
+  const bool whole = s.adaptive || (s.kd == s.id && s.kh == s.ih && s.kw == s.iw && !s.pf && !s.pt && !s.pl);
+  return whole && s.od * s.oh * s.ow == 1;
+}
+
 // Windows of neighbouring rows overlap: many rows a chunk, as long as there are chunks enough.
 Index rows_a_chunk(const Rows& rows) {
   constexpr Index kChunks = 24;
@@ -163,13 +169,15 @@ void max_pool_grad(const Pool& given, Source dy, const std::int32_t* indices, Ta
 void average_pool(const Pool& s, Source x, Target y) {
   const Table& t = table();
   const Rows rows = rows_of(s);
-  const Index in = s.c * s.id * s.ih * s.iw, out = s.c * s.od * s.oh * s.ow;
-  split_rows(s.n, rows.count, rows_a_chunk(rows), in + out, x.is_bf16,
+  const Index plane = s.id * s.ih * s.iw, in = s.c * plane, out = s.c * s.od * s.oh * s.ow;
+  const bool global = is_global(s);
+  const auto kernel = global ? t.average_pool_global_forward : t.average_pool_forward;
+  const Index units = global ? s.n * s.c : rows.count, grain = global ? pairs_a_chunk(s, plane) : rows_a_chunk(rows);
+  split_rows(s.n, units, grain, in + out, x.is_bf16,
              [&](Staged& staged, Index first, Index last, Index begin, Index end) {
                const FlushSubnormals flush;
-               t.average_pool_forward(s, staged.read(x, first * in, last * in),
-                                      staged.write(y, first * out, last * out),
-                                      scratch(Scratch::task, pool_scratch_floats(s)), begin, end);
+               kernel(s, staged.read(x, first * in, last * in), staged.write(y, first * out, last * out),
+                      scratch(Scratch::task, pool_scratch_floats(s)), begin, end);
              });
 }
 

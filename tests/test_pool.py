@@ -299,6 +299,21 @@ def test_global(data_format, engine, rng):
     assert_within(tapwise.global_average_pool_grad(dy, x.shape, **kind), want, mass, 1)
 
 
+@both_layouts
+@pytest.mark.parametrize("c, size", [(96, (33, 41)), (37, (7, 7)), (2048, (7, 7)), (16, (1, 3000)), (2, (90, 103))])
+def test_global_average_of_one_image(data_format, c, size, engine, rng):
+    """Threads share its channels: the bits are the same for any number of them, and for any batch."""
+    kind = {"data_format": data_format}
+    x = rng.standard_normal((2, *size, c) if data_format == "channels_last" else (2, c, *size), np.float32)
+    with tapwise.threads.set(1):
+        both = fenced_call(tapwise.global_average_pool, (2, c), x, **kind)
+    with tapwise.threads.set(4):
+        one = fenced_call(tapwise.global_average_pool, (1, c), x[:1], **kind)
+    np.testing.assert_array_equal(one, both[:1])
+    want, mass = exact(tapwise.global_average_pool, x, **kind)
+    assert_within(both, want, mass, size[0] * size[1])
+
+
 def passes(case, rng):
     """The bits of each pass, by name."""
     x = case.normal(rng)

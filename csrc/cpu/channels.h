@@ -79,6 +79,11 @@ struct Sums {
 };
 
 // Pairwise, the same order whatever the length.
+TAPWISE_INLINE float sum_lanes(Vec v) {
+  TAPWISE_UNROLL for (int half = kLanes / 2; half > 0; half /= 2) TAPWISE_UNROLL for (int i = 0; i < half; ++i) v[i] +=
+      v[i + half];
+  return v[0];
+}
 TAPWISE_INLINE double sum_lanes(const Wide& wide) {
   DoubleVec v = wide.half[0] + wide.half[1];
   for (int half = kLanes / 4; half > 0; half /= 2)

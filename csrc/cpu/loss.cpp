@@ -10,17 +10,11 @@
 // where a t[j] of 0 adds nothing, even times infinity.
 // A label is the distribution that is 1 at its class. Each row is read two or three times, from L1 but for huge ones;
 // one exp an element is most of the work. A NaN in a row makes all of the row NaN. Labels lie in [0, classes).
+#include "channels.h"
 #include "math.h"
 
 namespace tapwise::ISA {
 namespace {
-
-// Pairwise, the same order whatever the row.
-TAPWISE_INLINE float sum_lanes(Vec v) {
-  TAPWISE_UNROLL for (int half = kLanes / 2; half > 0; half /= 2) TAPWISE_UNROLL for (int i = 0; i < half; ++i) v[i] +=
-      v[i + half];
-  return v[0];
-}
 
 float row_max(const float* x, Index classes) {
   Vec largest = splat(-__builtin_inff());
