@@ -67,6 +67,7 @@ WinogradWork winograd_work(const Conv&, Pass, int outputs, int tile);
 
 // outputs: 2 or 4, of a tile and axis; tile as im2col's, for outputs of 2 16 or 32.
 const char* winograd_refusal(const Conv&);
+bool winograd_is_fused(const Conv&, Pass, int outputs);  // in one launch, by tiles of at most 32
 void winograd_forward(const Conv&, int outputs, int tile, const float* x, const float* w, const Epilogue&, float* y,
                       Stream);
 void winograd_grad_input(const Conv&, int outputs, int tile, const float* dy, const float* w, const Epilogue&,

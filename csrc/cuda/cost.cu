@@ -207,8 +207,9 @@ double expected_seconds(const Conv& s, Pass pass, const Plan& p, const Device& d
   if (operations(s) == 0) return kLaunch;  // an empty batch, or no taps that meet it
   if (p.algorithm == Algorithm::direct) return direct_seconds(s, pass, d);
   if (p.algorithm == Algorithm::im2col) return guard_seconds(s, pass, d) + im2col_seconds(s, pass, p, d);
-  const WinogradWork w = winograd_work(s, pass, winograd_outputs(p.algorithm), p.rows);
-  if (pass != Pass::grad_weight && p.algorithm == Algorithm::winograd_2x2) return fused_seconds(w, s, p, d);
+  const int outputs = winograd_outputs(p.algorithm);
+  const WinogradWork w = winograd_work(s, pass, outputs, p.rows);
+  if (winograd_is_fused(s, pass, outputs)) return fused_seconds(w, s, p, d);
   return rounds_seconds(w, s, pass, p, d);
 }
 

@@ -22,14 +22,11 @@ struct Product {
 };
 
 Product winograd_product_of(const Conv& s, Pass pass, int outputs) {
-  const bool backward = pass == Pass::grad_input;
-  const Index h = backward ? s.ih : s.oh, w = backward ? s.iw : s.ow,
-              tiles = s.n * ceil_div(h, outputs) * ceil_div(w, outputs);
-  const Index frequencies = (outputs + 2) * (outputs + 2);
-  if (pass == Pass::grad_weight) return {s.ci, s.co, tiles, frequencies};
-  const Index count = outputs == 2 ? 1 : frequencies;  // 2x2 is fused
-  if (backward) return {tiles, s.ci, s.co, count};
-  return {tiles, s.co, s.ci, count};
+  const WinogradWork work = winograd_work(s, pass, outputs, kTiles[0]);
+  if (pass == Pass::grad_weight) return {s.ci, s.co, work.tiles, work.frequencies};
+  const Index count = winograd_is_fused(s, pass, outputs) ? 1 : work.frequencies;
+  if (pass == Pass::grad_input) return {work.tiles, s.ci, s.co, count};
+  return {work.tiles, s.co, s.ci, count};
 }
 
 Product product_of(const Conv& s, Pass pass, Algorithm a) {
@@ -66,7 +63,7 @@ Plan plan_tf32(const Conv& s, Pass pass, int tile) {
 
 Plan plan_tile(const Conv& s, Pass pass, Algorithm a, int tile, bool tf32) {
   if (tf32) return plan_tf32(s, pass, tile);
-  if (a == Algorithm::winograd_2x2 && pass != Pass::grad_weight) tile = std::min(tile, 32);  // its sums fill a block
+  if (winograd_is_fused(s, pass, winograd_outputs(a))) tile = std::min(tile, 32);  // its sums fill a block
   const Index blocks = blocks_of(product_of(s, pass, a), tile, tile);
   return {a, tile, tile, blocks, 4 * workspace_floats(s, pass, a, tile), "asked for"};
 }

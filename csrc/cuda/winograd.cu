@@ -9,15 +9,20 @@
 // 2x2 (4 multiplies an output instead of 9) takes one launch after u's, winograd_fused.cu. 4x4 (2.25) has 36
 // frequencies, too many for a block: a launch each, in rounds of tiles whose v and m stay in a large device's cache.
 //
-//   x, dy              -> v (frequencies, tiles, ci), g (frequencies, tiles, co)      the weight gradient: a tile of dy
-//   is the filter, of F(3, 2) v' g               -> m (splits, frequencies, ci, co)     or F(3, 4); blocks share out
-//   the tiles m                  -> dw (3, 3, ci, co)             added up in the order of the splits: the same bits
-//   each time
+// The weight gradient is by F(3, 2) or F(3, 4), whose filter is a tile of dy:
 //
-// Stride 1, dilation 1, one group, two spatial dimensions; winograd_refusal guarantees it.
+//   x, dy              -> v (frequencies, tiles, ci), g (frequencies, tiles, co)
+//   v' g               -> m (splits, frequencies, ci, co)    blocks share out the tiles
+//   m                  -> dw (3, 3, ci, co)                  added up in the order of the splits: the same bits
+//
+// Kernels on one axis, 1x3 and 3x1, have the same lines on it alone, 2x2's too in launches of their own: 4x4 is
+// then 1.5 multiplies an output instead of 3. The axis with taps is made the width.
+//
+// Stride 1, dilation 1, one group, one or two spatial dimensions; winograd_refusal guarantees it.
 //
 // Lavin & Gray, "Fast Algorithms for Convolutional Neural Networks", 2016.
 #include <algorithm>
+#include <utility>
 
 #include "conv.h"
 #include "gemm.h"
@@ -108,6 +113,7 @@ Axis rising(Axis a) {
 Walk walk_of(const Conv& c, Pass pass) {
   Walk s = pass == Pass::grad_input ? grad_input_walk(c, 0) : forward_walk(c);
   s.h = rising(s.h), s.w = rising(s.w);
+  if (s.w.taps == 1) std::swap(s.h, s.w);
   return s;
 }
 
@@ -118,13 +124,15 @@ int narrow(Index value) {
 // How many tiles are transformed and multiplied at a time: v and m, or g, have 32 MiB. Tiles of 16 are for tests,
 // which are to see several rounds.
 struct Cut {
+  TileSize size;
   Index tiles, ci, co, frequencies, round;
 
   Cut(const Walk& s, int outputs, int tile)
-      : tiles(output_tiling(s, outputs).tiles),
+      : size(tile_size(s, outputs)),
+        tiles(output_tiling(s, outputs).tiles),
         ci(in_fours(s.ci)),
         co(in_fours(s.co)),
-        frequencies((outputs + 2) * (outputs + 2)) {
+        frequencies(size.frequencies()) {
     const Index floats = tile == 16 ? 1 << 15 : 8 << 20, least = 128;
     round = std::min(in_fours(tiles), std::max(least, floats / (frequencies * (ci + co)) / least * least));
   }
@@ -145,32 +153,45 @@ Split split_of(const Cut& c, int tile) {
   return {ceil_div(c.round, stretch), stretch};
 }
 
-void convolve(const Walk& s, int outputs, int tile, const float* x, const float* w, const Tiling& weights,
-              const Epilogue& e, float* y, Stream stream) {
+// The weights of a walk: their strides follow its axes.
+Tiling weights_of(const Conv& c, const Walk& s, Pass pass) {
+  const bool backward = pass == Pass::grad_input, turned = c.kw == 1 && c.kh != 1;
+  return weight_tiling(s, turned ? c.w_w : c.w_h, turned ? c.w_h : c.w_w, backward ? c.w_co : c.w_ci,
+                       backward ? c.w_ci : c.w_co);
+}
+
+void convolve(const Conv& c, Pass pass, int outputs, int tile, const float* x, const float* w, const Epilogue& e,
+              float* y, Stream stream) {
+  const Walk s = walk_of(c, pass);
   const Cut cut(s, outputs, tile);
   const Scratch u(cut.weights(), stream);
-  transform_patches(Part::weights, outputs, weights, {0, cut.ci, cut.co}, w, u.floats(), stream);
-  if (outputs == 2) return winograd_fused(s, tile, x, u.floats(), e, y, stream);
+  transform_patches(Part::weights, cut.size, weights_of(c, s, pass), {0, cut.ci, cut.co}, w, u.floats(), stream);
+  if (winograd_is_fused(c, pass, outputs)) return winograd_fused(s, tile, x, u.floats(), e, y, stream);
   const Scratch v(cut.transformed(cut.ci), stream), m(cut.transformed(cut.co), stream);
   const Tiling from = input_tiling(s, outputs), to = output_tiling(s, outputs);
   for (Index first = 0; first < cut.tiles; first += cut.round) {
     const Index rows = std::min(cut.round, in_fours(cut.tiles - first));
-    transform_patches(Part::inputs, outputs, from, {first, rows, cut.ci, true}, x, v.floats(), stream);
+    transform_patches(Part::inputs, cut.size, from, {first, rows, cut.ci, true}, x, v.floats(), stream);
     const int depth = narrow(cut.ci);
     const Product product{narrow(rows), narrow(cut.co), depth, depth, narrow(cut.frequencies), false};
     multiply(tile, product, v.floats(), u.floats(), m.floats(), stream);
-    transform_products(Part::outputs, outputs, to, {first, rows, cut.co}, 1, m.floats(), e, y, stream);
+    transform_products(Part::outputs, cut.size, to, {first, rows, cut.co}, 1, m.floats(), e, y, stream);
   }
 }
 
 }  // namespace
 
 const char* winograd_refusal(const Conv& s) {
-  if (s.id != 1 || s.od != 1 || s.kd != 1 || s.pf != 0) return "it has two spatial dimensions";
+  if (s.id != 1 || s.od != 1 || s.kd != 1 || s.pf != 0) return "it has one or two spatial dimensions";
   if (s.groups != 1) return "groups must be 1";
   if (s.sh != 1 || s.sw != 1) return "strides must be 1";
-  if (s.dil_h != 1 || s.dil_w != 1) return "dilation must be 1";
-  return s.kh == 3 && s.kw == 3 ? nullptr : "the kernel must be 3x3";
+  if ((s.dil_h != 1 && s.kh > 1) || (s.dil_w != 1 && s.kw > 1)) return "dilation must be 1";
+  const bool fits = s.kh == 3 ? s.kw == 3 || s.kw == 1 : s.kh == 1 && s.kw == 3;
+  return fits ? nullptr : "the kernel must be 3x3, 3x1 or 1x3";
+}
+
+bool winograd_is_fused(const Conv& s, Pass pass, int outputs) {
+  return outputs == 2 && pass != Pass::grad_weight && s.kh == s.kw;
 }
 
 WinogradWork winograd_work(const Conv& c, Pass pass, int outputs, int tile) {
@@ -181,21 +202,19 @@ WinogradWork winograd_work(const Conv& c, Pass pass, int outputs, int tile) {
 
 Index winograd_workspace_floats(const Conv& c, Pass pass, int outputs, int tile) {
   const Cut cut(walk_of(c, pass), outputs, tile);
-  if (pass != Pass::grad_weight && outputs == 2) return cut.weights();
+  if (winograd_is_fused(c, pass, outputs)) return cut.weights();
   const Index weights = pass == Pass::grad_weight ? split_of(cut, tile).count * cut.weights() : cut.weights();
   return weights + cut.transformed(cut.ci) + cut.transformed(cut.co);
 }
 
 void winograd_forward(const Conv& c, int outputs, int tile, const float* x, const float* w, const Epilogue& e, float* y,
                       Stream stream) {
-  const Walk s = walk_of(c, Pass::forward);
-  convolve(s, outputs, tile, x, w, weight_tiling(s, c.w_h, c.w_w, c.w_ci, c.w_co), e, y, stream);
+  convolve(c, Pass::forward, outputs, tile, x, w, e, y, stream);
 }
 
 void winograd_grad_input(const Conv& c, int outputs, int tile, const float* dy, const float* w, const Epilogue& e,
                          float* dx, Stream stream) {
-  const Walk s = walk_of(c, Pass::grad_input);
-  convolve(s, outputs, tile, dy, w, weight_tiling(s, c.w_h, c.w_w, c.w_co, c.w_ci), e, dx, stream);
+  convolve(c, Pass::grad_input, outputs, tile, dy, w, e, dx, stream);
 }
 
 void winograd_grad_weight(const Conv& c, int outputs, int tile, const float* x, const float* dy, float* dw,
@@ -208,14 +227,14 @@ void winograd_grad_weight(const Conv& c, int outputs, int tile, const float* x, 
   const Tiling inputs = input_tiling(s, outputs), gradient = output_tiling(s, outputs);
   for (Index first = 0; first < cut.tiles; first += cut.round) {
     // A whole round always, of zeros past the last tile: each split has something to add to.
-    transform_patches(Part::inputs, outputs, inputs, {first, cut.round, cut.ci}, x, v.floats(), stream);
-    transform_patches(Part::outputs, outputs, gradient, {first, cut.round, cut.co}, dy, g.floats(), stream);
+    transform_patches(Part::inputs, cut.size, inputs, {first, cut.round, cut.ci}, x, v.floats(), stream);
+    transform_patches(Part::outputs, cut.size, gradient, {first, cut.round, cut.co}, dy, g.floats(), stream);
     const Product product{narrow(cut.ci),        narrow(cut.co),          narrow(cut.round),
                           narrow(split.stretch), narrow(cut.frequencies), first > 0};
     multiply(tile, product, v.floats(), g.floats(), m.floats(), stream);
   }
-  transform_products(Part::weights, outputs, weight_tiling(s, c.w_h, c.w_w, c.w_ci, c.w_co), {0, cut.ci, cut.co},
-                     split.count, m.floats(), kPlain, dw, stream);
+  transform_products(Part::weights, cut.size, weights_of(c, s, Pass::grad_weight), {0, cut.ci, cut.co}, split.count,
+                     m.floats(), kPlain, dw, stream);
 }
 
 }  // namespace tapwise::cuda

@@ -1,5 +1,5 @@
-// winograd.h — Winograd's transforms on the device: M d M' of square patches d, by matrices M of a line F(m, r), and
-// where the patches of an array lie.
+// winograd.h — Winograd's transforms on the device: M d N' of patches d, by matrices of a line F(m, r) for each axis,
+// the same or, of kernels on one axis, 1 for the height; and where the patches of an array lie.
 //
 // One kernel transforms pixels (by B'), weights and tiles of dy (by G); another one products (by A') to outputs, or to
 // gradients of weights. Transformed arrays are (frequencies, tiles, channels) or, where products sum over channels,
@@ -18,6 +18,13 @@ namespace tapwise::cuda {
 template <int kRows, int kColumns>
 struct Matrix {
   float at[kRows][kColumns] = {};
+};
+
+// Of an axis without taps.
+struct Same {
+  static constexpr int kFrom = 1, kTo = 1;
+
+  static consteval Matrix<1, 1> matrix() { return {{{1}}}; }
 };
 
 // B', (kSize, kSize)
@@ -95,12 +102,12 @@ __device__ __forceinline__ void transform_line(const float (&from)[M::kFrom], fl
   }
 }
 
-// store(i, j, (M d M')[i][j]) of d[i][j] = load(i, j)
-template <class M, class Load, class Store>
+// store(i, j, (M d N')[i][j]) of d[i][j] = load(i, j)
+template <class M, class N, class Load, class Store>
 __device__ __forceinline__ void transform(const Load& load, const Store& store) {
-  float half[M::kTo][M::kFrom];
+  float half[M::kTo][N::kFrom];
 #pragma unroll
-  for (int j = 0; j < M::kFrom; ++j) {
+  for (int j = 0; j < N::kFrom; ++j) {
     float column[M::kFrom], transformed[M::kTo];
 #pragma unroll
     for (int i = 0; i < M::kFrom; ++i) column[i] = load(i, j);
@@ -110,18 +117,31 @@ __device__ __forceinline__ void transform(const Load& load, const Store& store) 
   }
 #pragma unroll
   for (int i = 0; i < M::kTo; ++i) {
-    float row[M::kTo];
-    transform_line<M>(half[i], row);
+    float row[N::kTo];
+    transform_line<N>(half[i], row);
 #pragma unroll
-    for (int j = 0; j < M::kTo; ++j) store(i, j, row[j]);
+    for (int j = 0; j < N::kTo; ++j) store(i, j, row[j]);
   }
 }
 
-// An array (images, channels, height, width) in square tiles, `step` apart; tile 0's first pixel is (first_h, first_w).
+// Outputs of a tile: square, or a row where the height has no taps.
+struct TileSize {
+  int h, w;
+
+  constexpr Index frequencies() const { return (h == 1 ? 1 : h + 2) * (w + 2); }
+};
+
+inline TileSize tile_size(const Walk& s, int outputs) {
+  return {s.h.taps == 1 ? 1 : outputs, outputs};
+}
+
+// An array (images, channels, height, width) in tiles, `step` apart; tile 0's first pixel is (first_h, first_w).
 struct Tiling {
   Index tiles;
   Divisor rows, columns;
-  int channels, height, width, step, first_h, first_w;
+  int channels, height, width;
+  TileSize step;
+  int first_h, first_w;
   Index start, image, channel, h, w;  // where the array begins, and its strides
 };
 
@@ -136,7 +156,7 @@ struct Corner {
 
 __device__ __forceinline__ Corner corner_of(const Tiling& s, Index tile) {
   const auto column = static_cast<int>(s.columns.take(tile)), row = static_cast<int>(s.rows.take(tile));
-  const int h = row * s.step + s.first_h, w = column * s.step + s.first_w;
+  const int h = row * s.step.h + s.first_h, w = column * s.step.w + s.first_w;
   return {s.start + tile * s.image + h * s.h + w * s.w, h, w};
 }
 
@@ -163,11 +183,11 @@ enum class Part { inputs, weights, outputs };
 
 // B' d B of patches of the inputs, G d G' of the weights by F(tile, 3) and of tiles of outputs, whose gradient is a
 // filter then, by F(3, tile).
-void transform_patches(Part, int tile, const Tiling&, const Cells&, const float* x, float* to, Stream);
+void transform_patches(Part, TileSize, const Tiling&, const Cells&, const float* x, float* to, Stream);
 
 // A' m A of m (splits, frequencies, tiles, channels), summed over its splits in order first: outputs by F(tile, 3),
 // weights by F(3, tile).
-void transform_products(Part, int tile, const Tiling&, const Cells&, Index splits, const float* m, const Epilogue&,
+void transform_products(Part, TileSize, const Tiling&, const Cells&, Index splits, const float* m, const Epilogue&,
                         float* y, Stream);
 
 __host__ __device__ constexpr Index in_fours(Index channels) {

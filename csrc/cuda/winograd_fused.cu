@@ -64,8 +64,8 @@ struct Patch {
   }
   __device__ __forceinline__ void store(float (&v)[kFrequencies][T::kDepth][T::kM + 4]) const {
     if (static_cast<int>(threadIdx.x) >= T::kM * T::kDepth) return;
-    transform<Inputs<F2>>([&](int i, int j) { return pixels[i][j]; },
-                          [&](int i, int j, float value) { v[i * F2::kSize + j][channel][tile] = value; });
+    transform<Inputs<F2>, Inputs<F2>>([&](int i, int j) { return pixels[i][j]; },
+                                      [&](int i, int j, float value) { v[i * F2::kSize + j][channel][tile] = value; });
   }
 };
 
@@ -79,7 +79,7 @@ __device__ __forceinline__ void store_outputs(const Tiling& s,
     const int tile = s.channel == 1 ? i / kPart : i % T::kM, column = s.channel == 1 ? i % kPart : i / T::kM;
     if (first + tile >= s.tiles || channel + column >= s.channels) continue;
     const Corner corner = corner_of(s, first + tile);
-    transform<Products<F2>>(
+    transform<Products<F2>, Products<F2>>(
         [&](int h, int w) { return m[h * F2::kSize + w][tile][column]; },
         [&](int h, int w, float value) { store_output(s, corner, h, w, channel + column, value, e, y); });
   }

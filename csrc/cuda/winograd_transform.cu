@@ -39,7 +39,7 @@ __device__ __forceinline__ Cell cell_of(const Bricks& s, Index i) {
   return {brick * s.tiles + tile, first + channel};
 }
 
-template <class M>
+template <class M, class N>
 __global__ __launch_bounds__(kThreads, 2) void winograd_patches(const Tiling s, const Cells cells, const Bricks bricks,
                                                                 const float* __restrict__ x, float* __restrict__ to) {
   const Index frequency = cells.count * cells.channels;
@@ -52,12 +52,12 @@ __global__ __launch_bounds__(kThreads, 2) void winograd_patches(const Tiling s, 
     const float* const from = x + cell.channel * s.channel;
     float* const own =
         to + (cells.by_channel ? cell.channel * cells.count + cell.tile : cell.tile * cells.channels + cell.channel);
-    transform<M>([&](int h, int w) { return exists ? pixel_at(s, corner, h, w, from) : 0.0f; },
-                 [&](int h, int w, float value) { own[(h * M::kTo + w) * frequency] = value; });
+    transform<M, N>([&](int h, int w) { return exists ? pixel_at(s, corner, h, w, from) : 0.0f; },
+                    [&](int h, int w, float value) { own[(h * N::kTo + w) * frequency] = value; });
   }
 }
 
-template <class L>
+template <class M, class N>
 __global__ __launch_bounds__(kThreads, 2) void winograd_outputs(const Tiling s, const Cells cells, const Bricks bricks,
                                                                 const Index splits, const float* __restrict__ m,
                                                                 const Epilogue e, float* __restrict__ y) {
@@ -68,45 +68,61 @@ __global__ __launch_bounds__(kThreads, 2) void winograd_outputs(const Tiling s, 
     if (cell.tile >= cells.count || tile >= s.tiles || cell.channel >= s.channels) continue;
     const Corner corner = corner_of(s, tile);
     const float* const own = m + cell.tile * cells.channels + cell.channel;
-    transform<Products<L>>(
+    transform<M, N>(
         [&](int h, int w) {
           float sum = 0;
           for (Index split = 0; split < splits; ++split)
-            sum += own[((split * L::kSize + h) * L::kSize + w) * frequency];
+            sum += own[((split * M::kFrom + h) * N::kFrom + w) * frequency];
           return sum;
         },
         [&](int h, int w, float value) { store_output(s, corner, h, w, cell.channel, value, e, y); });
   }
 }
 
-template <class M>
+template <class M, class N>
 void launch_patches(const Tiling& s, const Cells& cells, const float* x, float* to, Stream stream) {
   const Bricks bricks(cells);
-  launch(winograd_patches<M>, element_blocks(bricks.threads), kThreads, stream, s, cells, bricks, x, to);
+  launch(winograd_patches<M, N>, element_blocks(bricks.threads), kThreads, stream, s, cells, bricks, x, to);
 }
 
-template <class L>
+template <class M, class N>
 void launch_outputs(const Tiling& s, const Cells& cells, Index splits, const float* m, const Epilogue& e, float* y,
                     Stream stream) {
   const Bricks bricks(cells);
-  launch(winograd_outputs<L>, element_blocks(bricks.threads), kThreads, stream, s, cells, bricks, splits, m, e, y);
+  launch(winograd_outputs<M, N>, element_blocks(bricks.threads), kThreads, stream, s, cells, bricks, splits, m, e, y);
 }
 
-Index tiles_of(const Axis& a, int outputs) {
-  return ceil_div(a.outputs, outputs);
+template <class M>
+auto patches_of(bool on_one_axis) {
+  return on_one_axis ? launch_patches<Same, M> : launch_patches<M, M>;
 }
+
+template <class L>
+auto outputs_of(bool on_one_axis) {
+  using M = Products<L>;
+  return on_one_axis ? launch_outputs<Same, M> : launch_outputs<M, M>;
+}
+
+// Tiles in a column, and in a row.
+struct Grid {
+  TileSize size;
+  Index rows, columns;
+
+  Grid(const Walk& s, int outputs)
+      : size(tile_size(s, outputs)), rows(ceil_div(s.h.outputs, size.h)), columns(ceil_div(s.w.outputs, size.w)) {}
+};
 
 }  // namespace
 
 Tiling input_tiling(const Walk& s, int outputs) {
-  const Index rows = tiles_of(s.h, outputs), columns = tiles_of(s.w, outputs);
-  return {s.images * rows * columns,
-          Divisor(rows),
-          Divisor(columns),
+  const Grid grid(s, outputs);
+  return {s.images * grid.rows * grid.columns,
+          Divisor(grid.rows),
+          Divisor(grid.columns),
           s.ci,
           s.h.inputs,
           s.w.inputs,
-          outputs,
+          grid.size,
           s.h.first,
           s.w.first,
           0,
@@ -117,14 +133,14 @@ Tiling input_tiling(const Walk& s, int outputs) {
 }
 
 Tiling output_tiling(const Walk& s, int outputs) {
-  const Index rows = tiles_of(s.h, outputs), columns = tiles_of(s.w, outputs);
-  return {s.images * rows * columns,
-          Divisor(rows),
-          Divisor(columns),
+  const Grid grid(s, outputs);
+  return {s.images * grid.rows * grid.columns,
+          Divisor(grid.rows),
+          Divisor(grid.columns),
           s.co,
           s.h.outputs,
           s.w.outputs,
-          outputs,
+          grid.size,
           0,
           0,
           s.to_first,
@@ -141,7 +157,7 @@ Tiling weight_tiling(const Walk& s, Index w_h, Index w_w, Index w_from, Index w_
           s.co,
           s.h.taps,
           s.w.taps,
-          0,
+          {0, 0},
           0,
           0,
           s.h.w_first * w_h + s.w.w_first * w_w,
@@ -151,23 +167,25 @@ Tiling weight_tiling(const Walk& s, Index w_h, Index w_w, Index w_from, Index w_
           s.w.w_step * w_w};
 }
 
-void transform_patches(Part part, int tile, const Tiling& s, const Cells& cells, const float* x, float* to,
+void transform_patches(Part part, TileSize size, const Tiling& s, const Cells& cells, const float* x, float* to,
                        Stream stream) {
-  const auto of_2x2 = part == Part::inputs    ? launch_patches<Inputs<Line<2, 3>>>
-                      : part == Part::weights ? launch_patches<Filter<Line<2, 3>>>
-                                              : launch_patches<Filter<Line<3, 2>>>;
-  const auto of_4x4 = part == Part::inputs    ? launch_patches<Inputs<Line<4, 3>>>
-                      : part == Part::weights ? launch_patches<Filter<Line<4, 3>>>
-                                              : launch_patches<Filter<Line<3, 4>>>;
-  (tile == 2 ? of_2x2 : of_4x4)(s, cells, x, to, stream);
+  const bool on_one_axis = size.h == 1;
+  const auto of_2 = part == Part::inputs    ? patches_of<Inputs<Line<2, 3>>>(on_one_axis)
+                    : part == Part::weights ? patches_of<Filter<Line<2, 3>>>(on_one_axis)
+                                            : patches_of<Filter<Line<3, 2>>>(on_one_axis);
+  const auto of_4 = part == Part::inputs    ? patches_of<Inputs<Line<4, 3>>>(on_one_axis)
+                    : part == Part::weights ? patches_of<Filter<Line<4, 3>>>(on_one_axis)
+                                            : patches_of<Filter<Line<3, 4>>>(on_one_axis);
+  (size.w == 2 ? of_2 : of_4)(s, cells, x, to, stream);
 }
 
-void transform_products(Part part, int tile, const Tiling& s, const Cells& cells, Index splits, const float* m,
+void transform_products(Part part, TileSize size, const Tiling& s, const Cells& cells, Index splits, const float* m,
                         const Epilogue& e, float* y, Stream stream) {
-  const auto products = part == Part::outputs ? launch_outputs<Line<4, 3>>
-                        : tile == 2           ? launch_outputs<Line<3, 2>>
-                                              : launch_outputs<Line<3, 4>>;
-  products(s, cells, splits, m, e, y, stream);
+  const bool on_one_axis = size.h == 1;
+  const auto of_2 = part == Part::outputs ? launch_outputs<Same, Products<Line<2, 3>>>  // of squares fused
+                                          : outputs_of<Line<3, 2>>(on_one_axis);
+  const auto of_4 = part == Part::outputs ? outputs_of<Line<4, 3>>(on_one_axis) : outputs_of<Line<3, 4>>(on_one_axis);
+  (size.w == 2 ? of_2 : of_4)(s, cells, splits, m, e, y, stream);
 }
 
 }  // namespace tapwise::cuda

@@ -54,6 +54,7 @@ void expect(Block& got, Block& want, const std::string& label, float slack = 0) 
 struct Shape {
   Layout layout;
   Index n, ih, iw, ci, co, k, stride, pad, dilation, groups;
+  Index kh = k;
 };
 
 Conv conv_of(const Shape& a) {
@@ -61,15 +62,15 @@ Conv conv_of(const Shape& a) {
   s.layout = a.layout;
   s.n = a.n, s.groups = a.groups, s.ci = a.ci, s.co = a.co;
   s.id = s.od = s.kd = s.sd = s.sh = s.sw = s.dil_d = 1;
-  s.ih = a.ih, s.iw = a.iw, s.kh = s.kw = a.k;
+  s.ih = a.ih, s.iw = a.iw, s.kh = a.kh, s.kw = a.k;
   s.sh = s.sw = a.stride, s.dil_h = s.dil_w = a.dilation, s.pt = s.pl = a.pad;
-  s.oh = (a.ih + 2 * a.pad - a.dilation * (a.k - 1) - 1) / a.stride + 1;
+  s.oh = (a.ih + 2 * a.pad - a.dilation * (a.kh - 1) - 1) / a.stride + 1;
   s.ow = (a.iw + 2 * a.pad - a.dilation * (a.k - 1) - 1) / a.stride + 1;
   const Index group = a.ci / a.groups;
   if (a.layout == Layout::channels_last)
-    s.w_co = 1, s.w_ci = a.co, s.w_w = group * a.co, s.w_h = a.k * s.w_w, s.w_d = a.k * s.w_h;
+    s.w_co = 1, s.w_ci = a.co, s.w_w = group * a.co, s.w_h = a.k * s.w_w, s.w_d = a.kh * s.w_h;
   else
-    s.w_w = 1, s.w_h = a.k, s.w_d = a.k * a.k, s.w_ci = s.w_d, s.w_co = group * s.w_d;
+    s.w_w = 1, s.w_h = a.k, s.w_d = a.kh * a.k, s.w_ci = s.w_d, s.w_co = group * s.w_d;
   return s;
 }
 
@@ -235,6 +236,7 @@ int main(int count, char** words) {
     test_conv({layout, 1, 7, 8, 8, 20, 3, 2, 1, 1, 1}, name + ", fours, stride 2");
     test_conv({layout, 1, 7, 6, 6, 4, 2, 1, 0, 2, 2}, name + ", dilated, two groups");
     test_conv({layout, 2, 17, 15, 9, 18, 3, 1, 0, 1, 1}, name + ", 3x3, several blocks of tiles");
+    test_conv({layout, 2, 3, 35, 9, 18, 3, 1, 1, 1, 1, 1}, name + ", 1x3, several blocks of tiles");
     test_conv({layout, 2, 6, 5, 12, 20, 3, 2, 1, 1, 1}, name + ", TF32, stride 2", cuda::Accuracy::fast);
     test_conv({layout, 2, 6, 5, 6, 38, 2, 1, 1, 1, 2}, name + ", TF32, two groups", cuda::Accuracy::fast);
     test_bf16({layout, 2, 6, 5, 12, 20, 3, 2, 1, 1, 1}, name + ", stride 2");
