@@ -45,17 +45,15 @@ TAPWISE_INLINE void transform_input(const Inputs& d, Vec& first, Vec& second) {
       }
     } else {
       constexpr int k = kTwo - 1;
-      Vec even = d(2 * n), odd = d(2 * n - 1);
-      if constexpr (L::kScales)
-        even *= splat(static_cast<float>(c.more[k])), odd *= splat(static_cast<float>(c.more[k]));
+      // An odd part times p: then it is added, which many CPUs do beside multiply-adds.
+      const double p = c.power[k][1] * c.more[k];
+      Vec even = d(2 * n) * splat(static_cast<float>(c.more[k])), odd = d(2 * n - 1) * splat(static_cast<float>(p));
       TAPWISE_UNROLL for (int t = 0; t < n - 1; ++t) {
-        const Vec other = splat(static_cast<float>(c.others[k][t] * c.more[k]));
-        even = fma(d(2 * t + 2), other, even);
-        odd = fma(d(2 * t + 1), other, odd);
+        even = fma(d(2 * t + 2), splat(static_cast<float>(c.others[k][t] * c.more[k])), even);
+        odd = fma(d(2 * t + 1), splat(static_cast<float>(c.others[k][t] * p)), odd);
       }
-      const float p = static_cast<float>(c.power[k][1]);
-      first = fma(odd, splat(p), even);
-      second = fma(odd, splat(-p), even);
+      first = even + odd;
+      second = even - odd;
     }
   }
 }
@@ -84,7 +82,9 @@ TAPWISE_INLINE void transform_output(const Products& m, Vec (&y)[L::kOutputs]) {
     TAPWISE_UNROLL for (int i = kFirst; i <= last; i += 2) {
       const Vec p = splat(static_cast<float>(c.power[0][i]));
       Vec sum = i == 0 ? part[0] + m(0) : i == last ? fma(part[0], p, m(L::kSize - 1)) : part[0] * p;
-      TAPWISE_UNROLL for (int k = 1; k < n; ++k) sum = fma(part[k], splat(static_cast<float>(c.power[k][i])), sum);
+      TAPWISE_UNROLL for (int k = 1; k < n; ++k) {
+        sum = i == 0 ? sum + part[k] : fma(part[k], splat(static_cast<float>(c.power[k][i])), sum);
+      }
       y[i] = sum;
     }
   }
