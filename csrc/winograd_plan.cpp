@@ -10,12 +10,14 @@
 namespace tapwise {
 namespace {
 
-constexpr Index kBlockFloats = 160 * 1024;   // 640 KiB of a 1 MiB L2: a task's v and m, while u streams past
-constexpr Index kRoundFloats = 1024 * 1024;  // 4 MiB: v of the tiles that a thread transforms first
-constexpr Index kFusedBlocks = 4;            // fewer are shared out by output channels instead
-constexpr Index kProductFloats = 80 * 1024;  // 320 KiB: m of a task's share of a round
-constexpr Index kWeightFloats = 64 * 1024;   // 256 KiB: two rows of u of the channels that a task transforms
-constexpr Index kInPlaceTiles = 128;         // transforming weights twice costs less than passing them between cores
+constexpr Index kBlockFloats = 160 * 1024;    // 640 KiB of a 1 MiB L2: a task's v and m, while u streams past
+constexpr Index kRoundFloats = 1024 * 1024;   // 4 MiB: v of the tiles that a thread transforms first
+constexpr Index kFusedBlocks = 4;             // fewer are shared out by output channels instead
+constexpr Index kProductFloats = 80 * 1024;   // 320 KiB: m of a task's share of a round
+constexpr Index kWeightFloats = 64 * 1024;    // 256 KiB: two rows of u of the channels that a task transforms
+constexpr Index kInPlaceTiles = 128;          // transforming weights twice costs less than passing them between cores
+constexpr Index kGatheredOutputs = 64;        // whose taps in place a task gathers together, 256 bytes of a row each
+constexpr Index kGatheredFloats = 72 * 1024;  // 288 KiB: those taps, of a part of the channels
 constexpr Index kRoundTasks = 4, kFewTiles = 4;  // fewer tasks are cut further, unless their tiles are few too
 constexpr Index kManyBlocks = 64;  // from here on a task takes kTaskBlocks and prefetches the next one's x
 constexpr Index kTaskBlocks = 4;
@@ -51,15 +53,19 @@ Index taps_of_phase(Index taps, Index stride) {
   return is_long(taps) ? kPhaseTaps : ceil_divide(taps, stride);
 }
 
+// Of a task, at most, where v is a round's.
+Index block_tiles(const Tiling& g, const Table& t) {
+  return std::max(t.tile_pixels, kProductFloats / (g.frequencies * t.panel));
+}
+
 // v of a round in each thread, its output channels shared out.
 void cut_rounds(Tiling& g, Index parts, Index rounds, const Table& t) {
   g.fused = false;
-  g.task_blocks = g.task_panels = 1;
+  g.task_blocks = 1;
   g.rounds = std::max(rounds, ceil_divide(g.tiles * parts * g.v_tile * g.frequencies, kRoundFloats));
   const Index tiles = ceil_divide(g.tiles, g.rounds);
-  const Index most = std::max(t.tile_pixels, kProductFloats / (g.frequencies * t.panel));
-  const Index least = std::min(ceil_divide(kRoundTasks, g.panels), tiles / kFewTiles);
-  g.blocks = std::max<Index>({1, least, ceil_divide(tiles, most)});
+  const Index least = std::min(ceil_divide(kRoundTasks, ceil_divide(g.panels, g.task_panels)), tiles / kFewTiles);
+  g.blocks = std::max<Index>({1, least, ceil_divide(tiles, block_tiles(g, t))});
 }
 
 // Whose u is kept, and where it is transformed.
@@ -68,8 +74,15 @@ void cut_weights(Tiling& g, const Conv& s, bool packed, const Table& t) {
   const bool spills = whole * static_cast<Index>(sizeof(float)) >= kCacheBytes;
   g.taps_in_place = !packed && g.tiles <= kInPlaceTiles;
   g.taps = g.taps_in_place || spills;
-  const Index most =
-      g.taps ? std::max(t.lanes, kWeightFloats / (2 * size_w * t.panel)) : std::max<Index>(1, g.channels);
+  g.task_panels = 1;
+  if (g.taps_in_place) {
+    const Index m = g.frequencies * std::min(g.tiles, block_tiles(g, t)) * t.panel;
+    g.task_panels = std::clamp<Index>(std::min(kGatheredOutputs / t.panel, kProductFloats / std::max<Index>(1, m)), 1,
+                                      std::max<Index>(1, g.panels / kRoundTasks));
+  }
+  Index most = g.taps ? std::max(t.lanes, kWeightFloats / (2 * size_w * t.panel)) : std::max<Index>(1, g.channels);
+  if (g.task_panels > 1)
+    most = std::clamp(kGatheredFloats / (g.taps_h * g.taps_w * g.task_panels * t.panel), t.lanes, most);
   const Index together = g.taps ? s.ci : g.channels;  // a part that is transformed by itself is of one phase
   g.task_channels = ceil_divide(even(together, most), t.lanes) * t.lanes;
   while (g.channels > s.ci && together % g.task_channels > 0) g.task_channels -= t.lanes;
@@ -113,7 +126,7 @@ Tiling cut_tiles(const Conv& s, Index tile, bool packed, Index rounds, const Tab
   g.cols = ceil_divide(s.ow, g.tile_w);
   g.tiles = s.n * g.rows * g.cols;
   cut_last(g, s, size_h, size_w);
-  g.panels = g.task_panels = ceil_divide(s.co, t.panel);
+  g.panels = ceil_divide(s.co, t.panel);
 
   g.rounds = 1;
   g.blocks = ceil_divide(g.tiles, t.tile_pixels);
@@ -123,7 +136,10 @@ Tiling cut_tiles(const Conv& s, Index tile, bool packed, Index rounds, const Tab
   const Index parts = ceil_divide(g.channels, g.task_channels);
   g.fused = rounds == 1 && !g.taps && g.blocks >= kFusedBlocks &&
             g.frequencies * t.tile_pixels * (g.v_tile + t.panel) <= kBlockFloats;
-  if (!g.fused) cut_rounds(g, parts, rounds, t);
+  if (g.fused)
+    g.task_panels = g.panels;
+  else
+    cut_rounds(g, parts, rounds, t);
 
   const Index round_tiles = ceil_divide(g.tiles, g.rounds);
   const Index block_tiles = ceil_divide(round_tiles, std::max<Index>(1, g.blocks));
@@ -136,8 +152,9 @@ Tiling cut_tiles(const Conv& s, Index tile, bool packed, Index rounds, const Tab
   const Index cols_in = (run_w + g.taps_w - 1) * s.sw + (g.phases_w - 1) * g.phase_step;
   const Index strip_in = rows_in * cols_in * t.lanes + s.ci;  // s.ci: zeros outside x
   const Index strip_out = 2 * g.tile_h * run_w * t.lanes;
-  const Index weights = 2 * size_w * g.u_frequency + g.task_channels * g.taps_h * g.taps_w * t.panel;  // u, taps
-  g.scratch_floats = (g.fused ? g.v_floats : 0) + g.frequencies * g.m_frequency +
+  const Index together = g.taps_in_place ? g.task_panels : 1;
+  const Index weights = 2 * size_w * g.u_frequency + together * g.task_channels * g.taps_h * g.taps_w * t.panel;
+  g.scratch_floats = (g.fused ? g.v_floats : 0) + together * g.frequencies * g.m_frequency +
                      std::max({strip_in, strip_out, g.taps ? weights : 0}) + kPad;
   return g;
 }

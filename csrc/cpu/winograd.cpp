@@ -149,8 +149,8 @@ void input_planes(const Conv& s, const Tiling& g, const TileRun& run, const floa
   for_each_vector(0, s.ci, [&](Index c, Index channels) {
     gather(s, run.image, h, w, rows, cols, c, channels, x, strip);
     for (Index phase = 0; phase < g.phases_h * g.phases_w; ++phase) {
-      const Index first = (phase / g.phases_w * cols + phase % g.phases_w) * g.phase_step * kLanes;
-      Pixels from{strip + first, s.sh * cols * kLanes, s.sw * kLanes};
+      const Start first = start_of(g, phase);
+      Pixels from{strip + (first.h * cols + first.w) * kLanes, s.sh * cols * kLanes, s.sw * kLanes};
       float* to = v + v_at(g, phase * s.ci + c);
       for (Index t = 0; t < run.count; ++t, from.data += W::kOutputs * s.sw * kLanes, to += g.v_tile)
         input_tile<H, W>(from, to, g.v_frequency);
@@ -395,25 +395,38 @@ TAPWISE_INLINE void multiply_taps(const Conv& s, const Tiling& g, const Taps& ta
     multiply_taps<H, W, kTwo + 1>(s, g, taps, c, channels, outputs, tiles, v, m, u, between);
 }
 
-// m = v u for panel p from taps, a part of the channels after the other.
+// m = v u for panel p from packed taps, a part of the channels after the other.
 template <class H, class W, class Between>
-void multiply_panel(const Conv& s, const Tiling& g, Index p, Share tiles, const float* v, const float* w, float* m,
-                    float* u, const Between& between) {
+void multiply_packed(const Conv& s, const Tiling& g, Index p, Share tiles, const float* v, const float* packed,
+                     float* m, float* u, const Between& between) {
   const Index outputs = least<Index>(kPanel, s.co - p * kPanel);
   const Index parts = (g.channels + g.task_channels - 1) / g.task_channels;
-  float* const strip = u + 2 * W::kSize * g.u_frequency;
-  const float* packed = w + p * (g.packed_floats / g.panels);
+  packed += p * (g.packed_floats / g.panels);
   for (Index part = 0; part < parts; ++part, v += g.v_part) {
     const Index c = part * g.task_channels, channels = least(g.task_channels, g.channels - c);
-    // In place they lie far apart, in few cache sets.
-    if (g.taps_in_place) gather_taps(g, taps_of(s, g, w, p, c), channels, outputs, strip);
-    const float* const own = g.taps_in_place ? strip : packed;
+    const float* const own = packed;
     packed += channels * g.taps_h * g.taps_w * kPanel;
     const Index next = part + 1 < parts || p + 1 < g.panels ? channels : 0;
     multiply_taps<H, W>(s, g, gathered_taps(g, own), c, channels, outputs, tiles, v, m, u, [&](Index row) {
-      if (!g.taps_in_place) prefetch_taps(g, packed, next, H::kSize, row);
+      prefetch_taps(g, packed, next, H::kSize, row);
       between(part * H::kSize + row, parts * H::kSize);
     });
+  }
+}
+
+// The same for panels [p0, p1) from taps in place, gathered for all of them: there they lie far apart, in few cache
+// sets, and lines beside each other come sooner than alone. m of a panel follows that of the one before.
+template <class H, class W>
+void multiply_in_place(const Conv& s, const Tiling& g, Index p0, Index p1, Share tiles, const float* v, const float* w,
+                       float* m, float* u) {
+  float* const taps = u + 2 * W::kSize * g.u_frequency;
+  for (Index c = 0; c < g.channels; c += g.task_channels, v += g.v_part) {
+    const Index channels = least(g.task_channels, g.channels - c), panel = channels * g.taps_h * g.taps_w * kPanel;
+    gather_taps(g, taps_of(s, g, w, p0, c), channels, least(s.co, p1 * kPanel) - p0 * kPanel, taps);
+    for (Index p = p0; p < p1; ++p)
+      multiply_taps<H, W>(s, g, gathered_taps(g, taps + (p - p0) * panel), c, channels,
+                          least<Index>(kPanel, s.co - p * kPanel), tiles, v,
+                          m + (p - p0) * g.frequencies * g.m_frequency, u, [](Index) {});
   }
 }
 
@@ -421,16 +434,19 @@ void multiply_panel(const Conv& s, const Tiling& g, Index p, Share tiles, const 
 template <class H, class W>
 void output_panels(const Conv& s, const Tiling& g, const Epilogue& e, Index p0, Index p1, Share tiles, const float* v,
                    const float* weights, float* y, float* scratch, Share next, const float* x) {
-  float *m = scratch, *strip = scratch + g.frequencies * g.m_frequency;
+  const Index m_floats = g.frequencies * g.m_frequency;
+  float* const strip = scratch + (g.taps_in_place ? g.task_panels : 1) * m_floats;
+  if (g.taps_in_place) multiply_in_place<H, W>(s, g, p0, p1, tiles, v, weights, scratch, strip);
   for (Index p = p0; p < p1; ++p) {
+    float* const m = g.taps_in_place ? scratch + (p - p0) * m_floats : scratch;
     const auto between = [&](Index step, Index steps) {
       prefetch_input(s, g, next, g.panels * steps, p * steps + step, x);
       prefetch_output(s, g, tiles, p * kPanel, steps, step, y);
     };
-    if (g.taps)
-      multiply_panel<H, W>(s, g, p, tiles, v, weights, m, strip, between);
-    else
+    if (!g.taps)
       multiply(s, g, p, tiles, v, weights, m, between);
+    else if (!g.taps_in_place)
+      multiply_packed<H, W>(s, g, p, tiles, v, weights, m, strip, between);
     for_each_tile_run(g, tiles.first, tiles.last, [&](const TileRun& run, Index t) {
       const Index c = p * kPanel, channels = least<Index>(kPanel, s.co - c);
       with_lines_of<H, W>(g, run, [&]<class RunH, class RunW>() {

@@ -162,6 +162,14 @@ TAPWISE_INLINE void with_phased_lines(const Conv& s, const Tiling& g, const Call
   call.template operator()<Line<5, 2>, Line<5, 2>>();
 }
 
+// A phase's first tap, and first pixel of a tile.
+struct Start {
+  Index h, w;
+};
+TAPWISE_INLINE Start start_of(const Tiling& g, Index phase) {
+  return {phase / g.phases_w * g.phase_step, phase % g.phases_w * g.phase_step};
+}
+
 struct Share {
   Index first, last;
 };

@@ -150,7 +150,8 @@ void weights_of(const Conv& s, const Tiling& g, const float* m, Index chunks, In
                 float* dw) {
   const Index frequency = (c1 - c0) * kPanel, outputs = least<Index>(kPanel, s.co - o);
   for (Index c = c0; c < c1; ++c) {
-    const Index phase = c / s.ci, h = phase / g.phases_w * g.phase_step, w = phase % g.phases_w * g.phase_step;
+    const Index phase = c / s.ci;
+    const Start first = start_of(g, phase);
     for_each_vector(0, outputs, [&](Index v, Index count) {
       const float* const at = m + (c - c0) * kPanel + v;
       Vec half[W::kSize][H::kOutputs];
@@ -164,8 +165,8 @@ void weights_of(const Conv& s, const Tiling& g, const float* m, Index chunks, In
         Vec row[W::kSize], taps[W::kOutputs];
         TAPWISE_UNROLL for (int j = 0; j < W::kSize; ++j) row[j] = half[j][i];
         transform_output<W>(row, taps);
-        float* const to = dw + (h + i) * s.w_h + w * s.w_w + (c - phase * s.ci) * s.w_ci + (o + v) * s.w_co;
-        TAPWISE_UNROLL for (int j = 0; j < W::kOutputs; ++j) if (h + i < s.kh && w + j < s.kw)
+        float* const to = dw + (first.h + i) * s.w_h + first.w * s.w_w + (c - phase * s.ci) * s.w_ci + (o + v) * s.w_co;
+        TAPWISE_UNROLL for (int j = 0; j < W::kOutputs; ++j) if (first.h + i < s.kh && first.w + j < s.kw)
             store_weights(s, to + j * s.w_w, taps[j], count);
       }
     });

@@ -20,9 +20,8 @@ void transform_rows(const Tiling& g, const Taps& taps, Index channels, Index out
   if constexpr (kTwo + 1 < kInputTwos<H>) transform_rows<H, W, kTwo + 1>(g, taps, channels, outputs, u);
 }
 
-}  // namespace
-
-void gather_taps(const Tiling& g, const Taps& from, Index channels, Index outputs, float* to) {
+// Of one panel.
+void gather_panel(const Tiling& g, const Taps& from, Index channels, Index outputs, float* to) {
   const Index taps = g.taps_h * g.taps_w;
   if (outputs < kPanel || from.rows * from.cols < taps) clear(to, channels * taps * kPanel);
   if (from.tap == 1 && from.h == g.taps_w && from.ci == taps) {  // (co, ci, kh, kw): one matrix
@@ -48,6 +47,36 @@ void gather_taps(const Tiling& g, const Taps& from, Index channels, Index output
       }
     }
   }
+}
+
+// Of whole panels whose outputs and rows lie side by side: lines next to each other, and those of rows to come asked
+// for.
+void gather_rows(const Tiling& g, const Taps& from, Index channels, Index outputs, float* to) {
+  constexpr Index kRowsAhead = 8;
+  const Index taps = g.taps_h * g.taps_w, panel = channels * taps * kPanel;
+  for (Index t = 0; t < taps; ++t) {
+    const float* w = from.w + t / g.taps_w * from.h + t % g.taps_w * from.tap;
+    for (Index c = 0; c < channels; ++c, w += from.ci) {
+      float* row = to + (c * taps + t) * kPanel;
+      for (Index o = 0; o < outputs; o += kPanel, row += panel) {
+        __builtin_prefetch(w + kRowsAhead * from.ci + o);
+        if (kPanel > 16) __builtin_prefetch(w + kRowsAhead * from.ci + o + 16);
+        store(row, load(w + o));
+        store(row + kLanes, load(w + o + kLanes));
+      }
+    }
+  }
+}
+
+}  // namespace
+
+void gather_taps(const Tiling& g, const Taps& from, Index channels, Index outputs, float* to) {
+  const Index taps = g.taps_h * g.taps_w;
+  if (from.co == 1 && from.ci != 1 && outputs % kPanel == 0 && from.rows * from.cols == taps)
+    return gather_rows(g, from, channels, outputs, to);
+  Taps panel = from;
+  for (Index o = 0; o < outputs; o += kPanel, panel.w += kPanel * from.co, to += channels * taps * kPanel)
+    gather_panel(g, panel, channels, least<Index>(kPanel, outputs - o), to);
 }
 
 void conv_winograd_pack(const Conv& s, const Tiling& g, const float* w, float* packed, Index begin, Index end) {

@@ -16,7 +16,7 @@ struct Taps {
   Index rows, cols;
 };
 
-// [channel][tap][kPanel], zeros past `outputs`: taps that a panel's packed weights hold.
+// [panel][channel][tap][kPanel], zeros past `outputs`: taps that panels' packed weights hold.
 void gather_taps(const Tiling& g, const Taps& from, Index channels, Index outputs, float* to);
 
 namespace {
@@ -24,10 +24,10 @@ namespace {
 // Those of channel c of v and on.
 TAPWISE_INLINE Taps taps_of(const Conv& s, const Tiling& g, const float* w, Index panel, Index c) {
   const Index phase = c / most<Index>(1, s.ci);
-  const Index h = phase / g.phases_w * g.phase_step, col = phase % g.phases_w * g.phase_step;
-  w += panel * kPanel * s.w_co + h * s.w_h + col * s.w_w + (c - phase * s.ci) * s.w_ci;
-  const Index rows = least(g.taps_h, (s.kh - h + s.sh - 1) / s.sh),
-              cols = least(g.taps_w, (s.kw - col + s.sw - 1) / s.sw);
+  const Start first = start_of(g, phase);
+  w += panel * kPanel * s.w_co + first.h * s.w_h + first.w * s.w_w + (c - phase * s.ci) * s.w_ci;
+  const Index rows = least(g.taps_h, (s.kh - first.h + s.sh - 1) / s.sh),
+              cols = least(g.taps_w, (s.kw - first.w + s.sw - 1) / s.sw);
   return {w, s.sh * s.w_h, s.sw * s.w_w, s.w_ci, s.w_co, rows, cols};
 }
 TAPWISE_INLINE Taps gathered_taps(const Tiling& g, const float* w) {
