@@ -22,15 +22,26 @@ constexpr Index kPackFloats = 32 * 1024;  // of one chunk of packing
 constexpr Index kPackWidth = 128;         // outputs whose weights are faster packed together, see cpu/layout.cpp
 constexpr Index kOwnWeights = 3 << 20;    // floats, 12 MiB: each of at most kOwners threads transforms them for itself,
 constexpr int kOwners = 4;                // sooner than read what another core wrote at 11 GB/s
+constexpr Index kOwnPanels = 256 << 10;   // floats, 1 MiB: the same of packed weights, where threads share out pixels,
+constexpr Index kFewPanels = 32 << 10;    // and where they share out the panels
 constexpr Index kClaims = 16;             // of a thread: its last one leaves the others idle for 3 % of the time
 
-// Whether a call transforms Winograd's weights once a thread, not once.
+// Whether a call lays out weights once a thread, not once.
 bool in_each_thread(const Plan& p) {
-  return p.packing == Packing::winograd && p.tiling.fused && p.split.shared_floats <= kOwnWeights &&
-         thread_count() <= kOwners;
+  if (thread_count() > kOwners) return false;
+  if (p.packing != Packing::winograd) {
+    const Index groups = std::max<Index>(1, p.split.panels / std::max<Index>(1, p.split.task_panels));
+    return p.split.shared_floats <= (p.split.tasks / groups >= 2 * kOwners ? kOwnPanels : kFewPanels);
+  }
+  return p.tiling.fused && p.split.shared_floats <= kOwnWeights;
 }
 
-// w as the plan's kernels read it, or as it is where tasks or threads transform it.
+// Groups or panels of packed weights.
+Index pieces(const Conv& s, const Plan& p) {
+  return p.split.dot ? s.groups : p.split.panels;
+}
+
+// w as the plan's kernels read it, or as it is where tasks or threads lay it out.
 Weights pack(const Conv& s, const Plan& p, const float* w, bool raw, const Table& t, float* packed) {
   if (p.packing == Packing::winograd) {
     const Turned back = p.turns ? turned(s) : Turned{s, 0};
@@ -41,12 +52,12 @@ Weights pack(const Conv& s, const Plan& p, const float* w, bool raw, const Table
     });
     return {packed, false};
   }
-  const Index pieces = p.split.dot ? s.groups : p.split.panels;
-  const Index panel_floats = p.split.shared_floats / pieces;
+  if (raw) return {w, false};
+  const Index all = pieces(s, p), panel_floats = p.split.shared_floats / all;
   std::atomic<bool> finite{true};
-  const Index together = std::min<Index>(kPackWidth / t.panel, pieces / 4);
+  const Index together = std::min<Index>(kPackWidth / t.panel, all / 4);
   const Index grain = std::max<Index>({1, together, kPackFloats / std::max<Index>(1, panel_floats)});
-  parallel_for(pieces, grain, [&](Index begin, Index end) {
+  parallel_for(all, grain, [&](Index begin, Index end) {
     const FlushSubnormals flush;
     if (!t.conv_pack(s, p.packing, p.split.dot, w, packed, begin, end)) finite.store(false, std::memory_order_relaxed);
   });
@@ -76,6 +87,7 @@ ConvForward* kernel(const Table& t, const Plan& p, Pass pass) {
 
 std::atomic<std::uint64_t> rounds{0};
 thread_local std::uint64_t transformed = 0;  // the round whose tiles or weights this thread holds
+thread_local bool own_finite = false;        // of packed weights
 
 // raw: each thread transforms weights for itself.
 void run_winograd(const Conv& s, const Tiling& g, const Table& t, const float* x, const float* weights, bool raw,
@@ -112,9 +124,18 @@ void run(const Conv& s, const Plan& p, Pass pass, const Table& t, const float* f
          const Epilogue& e, float* to) {
   if (p.packing == Packing::winograd)
     return run_winograd(p.turns ? turned(s).s : s, p.tiling, t, from, weights.packed, raw, e, to);
+  const std::uint64_t number = ++rounds;
   parallel_for(p.split.tasks, grain(p.split.tasks), [&](Index begin, Index end) {
     const FlushSubnormals flush;
-    kernel(t, p, pass)(s, p.split, e, from, weights, to, scratch(Scratch::task, p.split.scratch_floats), begin, end);
+    Weights own = weights;
+    if (raw) {
+      float* const packed = scratch(Scratch::shared, p.split.shared_floats);
+      if (transformed != number)
+        own_finite = t.conv_pack(s, p.packing, p.split.dot, weights.packed, packed, 0, pieces(s, p));
+      transformed = number;
+      own = {packed, own_finite};
+    }
+    kernel(t, p, pass)(s, p.split, e, from, own, to, scratch(Scratch::task, p.split.scratch_floats), begin, end);
   });
 }
 
