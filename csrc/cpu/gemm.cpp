@@ -85,17 +85,31 @@ TAPWISE_INLINE void add_segment(Vec (&sum)[M][V], const float* a, Index stride, 
   add_rows<kFirst, kLast>(sum, Rows<M>(a, stride), stride, a + M * stride, b, k);
 }
 
+// Channels of a pixel in vector v.
+TAPWISE_INLINE Index lanes_of(const Store& to, int v) {
+  return least<Index>(kLanes, to.channels - v * kLanes);
+}
+
+// A pointer that goes from pixel to pixel, opaque to the compiler: it would otherwise multiply for each of them.
+template <class Float>
+TAPWISE_INLINE void advance(Float*& pixel, Index step) {
+  pixel += step;
+  asm("" : "+r"(pixel));
+}
+
 template <int M, int V, bool kResidual, bool kRectified>
 TAPWISE_INLINE void store_tile(const Vec (&sum)[M][V], const Store& to, Index first, const Rectifier& rectified) {
-  TAPWISE_UNROLL for (int v = 0; v < V; ++v) {
-    const Index count = least<Index>(kLanes, to.channels - v * kLanes);
-    const Vec b = to.b ? load_part(to.b + v * kLanes, count) : Vec{};
-    TAPWISE_UNROLL for (int i = 0; i < M; ++i) {
-      const Index at = (first + i) * to.y_pixel + v * kLanes;
-      Vec y = sum[i][v] + b;
-      if (kResidual) y += load_part(to.residual + at, count);
-      store_part(to.y + at, kRectified ? rectified(y) : y, count);
+  float* y = to.y + first * to.y_pixel;
+  const float* residual = kResidual ? to.residual + first * to.y_pixel : nullptr;
+  Vec b[V];
+  TAPWISE_UNROLL for (int v = 0; v < V; ++v) b[v] = to.b ? load_part(to.b + v * kLanes, lanes_of(to, v)) : Vec{};
+  TAPWISE_UNROLL for (int i = 0; i < M; ++i, advance(y, to.y_pixel)) {
+    TAPWISE_UNROLL for (int v = 0; v < V; ++v) {
+      Vec sums = sum[i][v] + b[v];
+      if (kResidual) sums += load_part(residual + v * kLanes, lanes_of(to, v));
+      store_part(y + v * kLanes, kRectified ? rectified(sums) : sums, lanes_of(to, v));
     }
+    if (kResidual) advance(residual, to.y_pixel);
   }
 }
 
@@ -133,8 +147,9 @@ TAPWISE_INLINE const float* next_panel(const float* b, Index k, Index first) {
 template <int M, int V>
 void gemm_tile(const Run& run, Index first, const float* panel, const Store& to) {
   // Results from memory that nobody has asked for: 1x1 64-256 @56 n16 0.74 of the peak, so 0.82.
-  TAPWISE_UNROLL for (int i = 0; i < M; ++i) TAPWISE_UNROLL for (int v = 0; v < V; ++v)
-      __builtin_prefetch(to.y + (first + i) * to.y_pixel + v * kLanes, 0, 2);
+  const float* result = to.y + first * to.y_pixel;
+  TAPWISE_UNROLL for (int i = 0; i < M; ++i, advance(result, to.y_pixel)) TAPWISE_UNROLL for (int v = 0; v < V; ++v)
+      __builtin_prefetch(result + v * kLanes, 0, 2);
   Vec sum[M][V] = {};
   for (Index s = 0; s < run.segment_count; ++s) {
     const Segment& segment = run.segments[s];

@@ -147,6 +147,7 @@ struct Skipped {
   Index first, last;
 };
 TAPWISE_INLINE Skipped skipped(const Axis& axis, Index in, Index pixels, Index step) {
+  if (in >= axis.low && in + (pixels - 1) * step < axis.high) return {0, 0};  // two divisions less, of each tap
   const Index first = least(pixels, most<Index>(0, ceil_divide(axis.low - in, step)));
   return {first, pixels - most(first, least(pixels, most<Index>(0, ceil_divide(axis.high - in, step))))};
 }
