@@ -106,6 +106,7 @@ struct Target {
   Channels from;
   Index panel_step;  // from a panel of dy to the next, where dy is copied; else 0
   bool merged, add;
+  bool skips;  // merged, but no pixel is multiplied by the zeros beside a row of x
   Step next;
 };
 
@@ -127,27 +128,22 @@ TAPWISE_INLINE const float* panel_of(const Sides& s, const Task& task, const Tar
   return dy + (to.panel_step ? (p - task.panel0) * to.panel_step : panel_at(s, false, p).channel);
 }
 
-// Whether dy holds no infinity or NaN, whose product with the zero beside a row of x would be NaN.
-bool is_finite(const Sides& s, const Task& task, const Source& source, const Target& to) {
-  constexpr int kSums = 4;
-  const Block& b = source.block;
-  const bool whole = to.panel_step == 0 && task.panel0 == 0 && written(s, false, 0, task.panel1).last == s.to_channels;
-  Vec sum[kSums] = {};
-  for (Index p = task.panel0; p < (whole ? task.panel0 + 1 : task.panel1); ++p) {
-    const Index channels = whole ? source.dy.w_step * (b.w1 - b.w0) : panel_at(s, false, p).channels;
-    const float* row = panel_of(s, task, to, source, p);
-    for (Index h = b.h0; h < b.h1; ++h, row += source.dy.h_step)
-      for (Index w = b.w0; w < (whole ? b.w0 + 1 : b.w1); ++w) {
-        const float* d = row + (w - b.w0) * source.dy.w_step;
-        Index o = 0;
-        for (; o + kSums * kLanes <= channels; o += kSums * kLanes)
-          TAPWISE_UNROLL for (int i = 0; i < kSums; ++i) sum[i] = fma(load(d + o + i * kLanes), Vec{}, sum[i]);
-        for_each_vector(o, channels, [&](Index at, Index n) { sum[0] = fma(load_part(d + at, n), Vec{}, sum[0]); });
-      }
-  }
+// Calls visit(sums, channels) for each row that a task sums into.
+template <class Visit>
+TAPWISE_INLINE void for_each_sum(const Sides& s, const Task& task, const Target& to, const Visit& visit) {
+  const Channels out = written(s, false, task.panel0, task.panel1);
+  for (Index tap = 0; tap < s.d.k * s.h.k * s.w.k * s.from_channels; tap += s.from_channels)
+    for (Index i = tap + to.from.first; i < tap + to.from.last; ++i)
+      visit(to.sums + i * to.row + out.first, out.last - out.first);
+}
+
+bool is_finite(const Sides& s, const Task& task, const Target& to) {
+  Vec sum{};
+  for_each_sum(s, task, to, [&](const float* sums, Index channels) {
+    for_each_vector(0, channels, [&](Index o, Index n) { sum = fma(load_part(sums + o, n), Vec{}, sum); });
+  });
   bool zero = true;
-  for (int lane = 0; lane < kLanes; ++lane)
-    zero = zero && sum[0][lane] + sum[1][lane] + sum[2][lane] + sum[3][lane] == 0;
+  for (int lane = 0; lane < kLanes; ++lane) zero = zero && sum[lane] == 0;
   return zero;
 }
 
@@ -187,7 +183,7 @@ void accumulate_rows(const Sides& s, const Task& task, Lists& lists, const Targe
 }
 
 void accumulate(const Sides& s, const Task& task, Lists& lists, const Target& to) {
-  if (to.merged && is_finite(s, task, *lists.sources, to)) return accumulate_rows(s, task, lists, to);
+  if (to.merged && !to.skips) return accumulate_rows(s, task, lists, to);
   const Region &x = lists.sources->x, &dy = lists.sources->dy;
   for (Index row = 0; row < s.d.k * s.h.k; ++row)
     for_each_tap_run(s.w, to.merged, [&](const TapRun& run) {
@@ -316,6 +312,21 @@ TAPWISE_INLINE Step step_to(const Sides& s, const Split& split, Index from, Inde
           (pixel(s.d, s.h, s.w, b, false) - pixel(s.d, s.h, s.w, a, false)) * s.groups * s.to_channels};
 }
 
+// The sums of units [unit, last), a batch after the other.
+TAPWISE_INLINE void sum_units(const Sides& s, const Split& split, const Task& task, Target to, const Masked* masked,
+                              Index unit, Index last, const float* x, const float* dy, Lists& lists, float* rest) {
+  if (to.merged || unit == last) for_each_sum(s, task, to, clear);
+  to.add = to.merged;
+  for (; unit < last; unit += split.batch, to.add = true) {
+    find_sources(s, split, task, to.from, masked, unit, least(last, unit + split.batch), x, dy, lists, rest);
+    to.next = {0, 0};
+    if (unit + split.batch < last && !split.copies_dy) to.next = step_to(s, split, unit, unit + split.batch);
+    if (split.copies) to.next.x = 0;
+    if (masked) to.next.dy = 0;
+    accumulate(s, task, lists, to);
+  }
+}
+
 // prologue: null, or with bias_sums (chunks, co).
 TAPWISE_INLINE void run_tasks(const Conv& conv, const Split& split, const Prologue* prologue, const float* x,
                               const float* dy, float* sums, double* bias_sums, float* scratch, Index begin, Index end) {
@@ -332,33 +343,24 @@ TAPWISE_INLINE void run_tasks(const Conv& conv, const Split& split, const Prolog
     const Index chunk = index % split.chunks, part = index / split.chunks % split.from_parts;
     const Index panel0 = index / (split.chunks * split.from_parts) * split.task_panels;
     const Task task = {{}, panel0, least(split.panels, panel0 + split.task_panels), false};
-    const Index last = (chunk + 1) * units / split.chunks;
     const Channels from = {part * s.from_channels / split.from_parts, (part + 1) * s.from_channels / split.from_parts};
-    Target to = {sums + chunk * rows * row, row, from, 0, split.merged, false, {0, 0}};
+    Target to = {sums + chunk * rows * row, row, from, 0, split.merged, false, false, {0, 0}};
     if (split.copies_dy) to.panel_step = split.batch * split.rows * split.cols * kPanel;
-    Index unit = chunk * units / split.chunks;
-    if (to.merged || unit == last) {
-      const Channels out = written(s, false, task.panel0, task.panel1);
-      for (Index tap = 0; tap < rows; tap += s.from_channels)
-        for (Index i = tap + from.first; i < tap + from.last; ++i)
-          clear(to.sums + i * row + out.first, out.last - out.first);
-      to.add = true;
-    }
     Masked masked = {};
     if (prologue) {
       masked = {*prologue, part == 0 ? bias_sums + chunk * row : nullptr};
       const Channels out = written(s, false, task.panel0, task.panel1);
       for (Index o = out.first; part == 0 && o < out.last; ++o) masked.sums[o] = 0;
     }
-    for (; unit < last; unit += split.batch, to.add = true) {
-      find_sources(s, split, task, from, prologue ? &masked : nullptr, unit, least(last, unit + split.batch), x, dy,
-                   lists, rest);
-      to.next = {0, 0};
-      if (unit + split.batch < last && !split.copies_dy) to.next = step_to(s, split, unit, unit + split.batch);
-      if (split.copies) to.next.x = 0;
-      if (prologue) to.next.dy = 0;
-      accumulate(s, task, lists, to);
-    }
+    const auto sum = [&] {
+      sum_units(s, split, task, to, prologue ? &masked : nullptr, chunk * units / split.chunks,
+                (chunk + 1) * units / split.chunks, x, dy, lists, rest);
+    };
+    sum();
+    if (!to.merged || is_finite(s, task, to)) continue;
+    to.skips = true;  // an infinity or NaN of dy by the zero beside a row of x would be one
+    masked.sums = nullptr;
+    sum();
   }
 }
 
