@@ -37,7 +37,11 @@ Rows rows_of_input(const Pool& s) {
 
 // One window, which is all of the input.
 bool is_global(const Pool& s) {
-  const bool whole = s.adaptive || (s.kd == s.id && s.kh == s.ih && s.kw == s.iw && !s.pf && !s.pt && !s.pl);
+  const auto covers = [](Index in, Index k, Index dilation, Index pad) {
+    return k == in && pad == 0 && (k == 1 || dilation == 1);
+  };
+  const bool whole = s.adaptive || (covers(s.id, s.kd, s.dil_d, s.pf) && covers(s.ih, s.kh, s.dil_h, s.pt) &&
+                                    covers(s.iw, s.kw, s.dil_w, s.pl));
   return whole && s.od * s.oh * s.ow == 1;
 }
 

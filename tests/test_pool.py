@@ -314,6 +314,15 @@ def test_global_average_of_one_image(data_format, c, size, engine, rng):
     assert_within(both, want, mass, size[0] * size[1])
 
 
+@both_layouts
+def test_a_dilated_window_as_large_as_the_input_is_not_global(data_format, engine, rng):
+    """Two taps, two apart, see the first of two rows, and padding behind them."""
+    x = rng.standard_normal((3, 2, 1, 5) if data_format == "channels_last" else (3, 5, 2, 1), np.float32)
+    y = tapwise.average_pool(x, (2, 1), dilation=(2, 1), padding=[(0, 1), (0, 0)], data_format=data_format)
+    first = x[:, :1] if data_format == "channels_last" else x[:, :, :1]
+    np.testing.assert_array_equal(y, first)
+
+
 def passes(case, rng):
     """The bits of each pass, by name."""
     x = case.normal(rng)
